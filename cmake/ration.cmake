@@ -1,0 +1,80 @@
+# The three helpers every CMakeLists.txt below uses. Sources are listed, never globbed: the tidy test
+# finds files that no rule names.
+
+add_library(ration_flags INTERFACE)
+target_include_directories(ration_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(ration_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wno-unused-parameter
+  -ffp-contract=off            # a*b+c rounds the same in every translation unit
+  -fno-omit-frame-pointer
+  $<$<BOOL:${RATION_WERROR}>:-Werror>)
+target_compile_definitions(ration_flags INTERFACE RATION_VERSION="${PROJECT_VERSION}")
+target_link_options(ration_flags INTERFACE -fuse-ld=lld)
+if(RATION_SANITIZE)
+  target_compile_options(ration_flags INTERFACE -fsanitize=${RATION_SANITIZE}
+                         -fno-sanitize-recover=all)
+  target_link_options(ration_flags INTERFACE -fsanitize=${RATION_SANITIZE})
+endif()
+if(RATION_FUZZ)
+  target_compile_options(ration_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# ration_library(NAME SOURCES a.cpp b.cpp NEEDS base model LINKS PkgConfig::X)
+function(ration_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;NEEDS;LINKS" ${ARGN})
+  add_library(ration_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(ration_${name} PUBLIC ration_flags fmt::fmt Threads::Threads)
+  foreach(need ${ARG_NEEDS})
+    target_link_libraries(ration_${name} PUBLIC ration_${need})
+  endforeach()
+  target_link_libraries(ration_${name} PUBLIC ${ARG_LINKS})
+endfunction()
+
+# ration_test(NAME SOURCES a_test.cpp NEEDS base LABEL fast): one program a library, one ctest entry
+# a program unless it is long.
+function(ration_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;NEEDS;LINKS;ARGS" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL fast)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name}_test ${ARG_SOURCES})
+  target_link_libraries(${name}_test PRIVATE ration_flags GTest::gtest_main ${ARG_LINKS})
+  foreach(need ${ARG_NEEDS})
+    target_link_libraries(${name}_test PRIVATE ration_${need})
+  endforeach()
+  target_compile_definitions(${name}_test PRIVATE
+    RATION_SOURCE_DIR="${CMAKE_SOURCE_DIR}" RATION_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name}_test ${ARG_ARGS})
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# ration_fuzz(NAME SOURCES x_fuzz.cpp NEEDS model): a libFuzzer target, built in the asan preset;
+# test/fuzz/CMakeLists.txt replays its corpus and mutates for a bounded number of runs.
+function(ration_fuzz name)
+  cmake_parse_arguments(ARG "" "RUNS;MAX_LEN" "SOURCES;NEEDS" ${ARGN})
+  if(NOT RATION_FUZZ)
+    return()
+  endif()
+  if(NOT ARG_RUNS)
+    set(ARG_RUNS 20000)
+  endif()
+  if(NOT ARG_MAX_LEN)
+    set(ARG_MAX_LEN 65536)
+  endif()
+  add_executable(${name}_fuzz ${ARG_SOURCES})
+  target_link_libraries(${name}_fuzz PRIVATE ration_flags)
+  target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+  foreach(need ${ARG_NEEDS})
+    target_link_libraries(${name}_fuzz PRIVATE ration_${need})
+  endforeach()
+  # New findings go to a scratch folder, never into the committed corpus.
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
+  add_test(NAME fuzz_${name} COMMAND ${name}_fuzz -runs=${ARG_RUNS} -max_len=${ARG_MAX_LEN}
+           -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -seed=1
+           -artifact_prefix=${CMAKE_BINARY_DIR}/fuzz/
+           ${CMAKE_BINARY_DIR}/fuzz/${name} ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/${name})
+  set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 600)
+endfunction()

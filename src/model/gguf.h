@@ -1,0 +1,98 @@
+// model/gguf.h - a GGUF file (versions 2 and 3, whole or split), mapped and checked.
+//
+// Everything in the file is untrusted: every length, offset, count, type and string is validated before
+// it is used, and opening never allocates more than 16 MiB + 4x the file. After open() succeeds, each
+// tensor's bytes lie inside the mapping, aligned as the file promises.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "tensor/matrix.h"
+
+namespace ration {
+
+// One metadata value. Strings and arrays point into the mapping.
+struct GgufValue {
+  enum class Type : uint32_t {
+    kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+  };
+  Type type = Type::kU8;
+  Type element = Type::kU8;          // of an array
+  uint64_t count = 1;                // elements of an array
+  std::span<const std::byte> bytes;  // the value; for a string its characters, for an array its elements
+};
+
+struct GgufTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;  // fastest first, as in the file: {cols, rows, ...}
+  std::span<const std::byte> bytes;
+
+  int64_t cols() const { return shape[0]; }
+  int64_t rows() const {
+    int64_t product = 1;
+    for (size_t i = 1; i < shape.size(); ++i) product *= shape[i];
+    return product;
+  }
+  Matrix matrix() const { return {dtype, Layout::kRowMajor, rows(), cols(), bytes.data()}; }
+};
+
+// shared-const after open().
+class Gguf {
+ public:
+  // Opens `path`; of a split file, any part (the others are found beside it by name).
+  // kNotFound, kIo; kCorrupt says which field, what was found and what was wanted; kUnsupported for a
+  // version, tensor type or byte order we do not read.
+  static Result<Gguf> open(const std::filesystem::path& path);
+
+  // Typed look-ups. The optional forms give nullopt when the key is absent; all give kCorrupt when it
+  // has another type. Integers of any width and sign convert when the value fits.
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  Result<std::optional<int64_t>> find_int(std::string_view key) const;
+  Result<std::optional<double>> find_float(std::string_view key) const;  // integers convert
+  Result<std::optional<bool>> find_bool(std::string_view key) const;
+  Result<std::optional<std::string_view>> find_string(std::string_view key) const;
+  // The required forms: kCorrupt "key X is missing".
+  Result<int64_t> get_int(std::string_view key) const;
+  Result<double> get_float(std::string_view key) const;
+  Result<std::string_view> get_string(std::string_view key) const;
+  // Arrays; empty when the key is absent. The strings point into the mapping.
+  Result<std::vector<std::string_view>> get_strings(std::string_view key) const;
+  Result<std::vector<double>> get_floats(std::string_view key) const;
+  Result<std::vector<int64_t>> get_ints(std::string_view key) const;
+
+  // nullptr when absent.
+  const GgufValue* find(std::string_view key) const;
+  const GgufTensor* find_tensor(std::string_view name) const;
+  // Keys in file order, for `show`.
+  std::span<const std::string> keys() const { return keys_; }
+  std::span<const GgufTensor> tensors() const { return tensors_; }
+
+  const std::filesystem::path& path() const { return files_.front().path(); }
+  Bytes file_bytes() const;
+  Bytes tensor_bytes() const;
+  // Whether every part is still the file that was opened.
+  Status unchanged() const;
+
+ private:
+  friend class GgufReader;
+  Gguf() = default;
+
+  std::vector<MappedFile> files_;
+  std::vector<std::string> keys_;
+  std::unordered_map<std::string, GgufValue> values_;
+  std::vector<GgufTensor> tensors_;
+  std::unordered_map<std::string, size_t> tensor_index_;
+};
+
+}  // namespace ration

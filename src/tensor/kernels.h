@@ -1,0 +1,99 @@
+// tensor/kernels.h - the arithmetic of a forward pass, one table of functions an instruction set.
+//
+// Every set has the same functions. choose_kernels() picks the best the machine has, RATION_ISA forces
+// one. `reference` is plain C++ in the order a textbook has it, works on every type, keeps activations
+// in F32 and stays the yardstick of the rest.
+//
+// THE RULE OF ROLES. What a function computes for one (row, token) pair depends on that row, that
+// token's numbers and nothing else: not on how many tokens or rows are in the call, not on where in the
+// batch the token stands. So results are bit-identical for every batch, chunk and thread count.
+//
+// To add a set: tensor/kernel/<isa>_*.cpp, a row in kernels.cpp. All functions are thread-safe, do not
+// allocate, and borrow what they are given. Alignment: nothing is required unless stated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "tensor/matrix.h"
+
+namespace ration {
+
+// Tokens in one block of the paged cache. Blocks start at positions that are multiples of it.
+inline constexpr int64_t kKvBlockTokens = 32;
+
+// Attention of ONE query token, for the query heads that share one key/value head.
+struct AttendArguments {
+  const float* query = nullptr;  // [heads, head_size], rotated, not yet scaled
+  int64_t heads = 0;             // query heads a key/value head
+  int64_t head_size = 0;
+  // blocks[p / 32] holds position p of this layer and kv head: 32 keys [32, head_size] F16 at
+  // key_offset, 32 values [32, head_size] F16 at value_offset (both in bytes).
+  const std::byte* const* blocks = nullptr;
+  int64_t key_offset = 0;
+  int64_t value_offset = 0;
+  int64_t begin = 0;  // first position seen (a sliding window moves it)
+  int64_t end = 0;    // one past the last: the token's own position + 1
+  float scale = 1;    // scores = scale * q.k
+  float softcap = 0;  // scores = softcap * tanh(scores / softcap) when positive
+  float* scores = nullptr;  // scratch, [heads, end - begin]
+  float* out = nullptr;     // [heads, head_size]
+};
+
+struct Kernels {
+  std::string_view isa;
+
+  // The activation format matmul() wants for weights of this type.
+  ActivationFormat (*format_of)(DType dtype);
+
+  // x: [cols] F32 -> one row in `format`, activation_row_bytes(format, cols) bytes, 64-byte aligned.
+  void (*quantize)(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
+
+  // out[t * out_stride + r] = W[r, :] . X[t, :] for r in [row_begin, row_end), every t.
+  // REQUIRES: x.format == format_of(w.dtype), x.cols == w.cols.
+  void (*matmul)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
+                 float* out, int64_t out_stride);
+
+  // out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x.
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n, float* out);
+
+  // x[i] += y[i]
+  void (*add)(float* x, const float* y, int64_t n);
+
+  // out[i] = silu(gate[i]) * up[i]; out may be gate.
+  void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
+
+  // out[i] = gelu(gate[i]) * up[i] with the tanh approximation; out may be gate.
+  void (*gelu_multiply)(const float* gate, const float* up, int64_t n, float* out);
+
+  // Rotates the first 2 * pairs numbers of one head in place by angles given as cosines and sines
+  // [pairs]. interleaved: pair i is (2i, 2i+1); else (i, i + pairs), the "neox" order.
+  void (*rotate)(float* head, const float* cosines, const float* sines, int64_t pairs,
+                 bool interleaved);
+
+  void (*to_f16)(const float* x, int64_t n, uint16_t* out);
+
+  void (*attend)(const AttendArguments& arguments);
+};
+
+// Bytes of one activation row, a multiple of 64.
+int64_t activation_row_bytes(ActivationFormat format, int64_t cols);
+
+// One row of a weight matrix as F32 (an embedding): out is [cols]. The reference arithmetic.
+void dequantize_row(const Matrix& w, int64_t row, float* out);
+// The same for bare blocks. REQUIRES: n is a multiple of the type's block.
+void dequantize(DType dtype, const std::byte* blocks, int64_t n, float* out);
+
+// Best first, reference last; only what this machine can run.
+std::span<const Kernels* const> available_kernels();
+
+// The named set, or the best one when `isa` is empty. kNotFound names the sets this machine has.
+Result<const Kernels*> choose_kernels(std::string_view isa);
+
+float f16_to_f32(uint16_t half);
+uint16_t f32_to_f16(float value);  // round to nearest even
+
+}  // namespace ration

@@ -1,0 +1,53 @@
+// tensor/matrix.h - what a matmul multiplies: a weight matrix, and a batch of activation rows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace ration {
+
+// How a matrix's bytes are arranged. A kernel set names the layouts it reads; the file's own
+// row-major blocks are always among them.
+enum class Layout : uint8_t {
+  kRowMajor,  // GGUF: row after row of blocks
+};
+
+// A weight matrix W: [rows, cols]. Borrowed: the mapped file or the packed cache owns the bytes.
+struct Matrix {
+  DType dtype = DType::kF32;
+  Layout layout = Layout::kRowMajor;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const std::byte* data = nullptr;
+
+  bool empty() const { return data == nullptr; }
+  int64_t row_bytes() const { return ration::row_bytes(dtype, cols); }
+  int64_t bytes() const { return rows * row_bytes(); }
+  const std::byte* row(int64_t r) const { return data + r * row_bytes(); }
+  // Rows [begin, begin + count) as a matrix of its own (fused projections are stored as one).
+  Matrix slice(int64_t begin, int64_t count) const {
+    return {dtype, layout, count, cols, row(begin)};
+  }
+};
+
+// The form in which a matmul wants its activations.
+enum class ActivationFormat : uint8_t {
+  kF32,      // as they are
+  kInt8x32,  // int8, one F32 scale a 32 numbers, plus what the kernels precompute
+  kInt8x256  // int8, one F32 scale a 256 numbers, plus what the kernels precompute
+};
+
+// X: [tokens, cols] in one of the formats, written by Kernels::quantize. Borrowed, 64-byte aligned rows.
+struct Activations {
+  ActivationFormat format = ActivationFormat::kF32;
+  int64_t tokens = 0;
+  int64_t cols = 0;
+  const std::byte* data = nullptr;
+  int64_t row_bytes = 0;  // distance from one token to the next, a multiple of 64
+
+  const std::byte* row(int64_t t) const { return data + t * row_bytes; }
+};
+
+}  // namespace ration

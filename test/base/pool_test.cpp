@@ -1,0 +1,69 @@
+#include "base/pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <vector>
+
+namespace ration {
+namespace {
+
+TEST(Pool, runs_each_worker_once_for_many_runs) {
+  Pool pool(3);
+  std::vector<int64_t> counts(3 * 64);
+  for (int run = 0; run < 20000; ++run) {
+    pool.run([&](int worker) { counts[static_cast<size_t>(worker) * 64] += 1; });
+  }
+  for (size_t worker = 0; worker < 3; ++worker) EXPECT_EQ(counts[worker * 64], 20000);
+}
+
+TEST(Pool, writes_of_one_run_are_seen_by_the_next) {
+  Pool pool(2);
+  std::vector<int> values(2, 0);
+  for (int run = 0; run < 5000; ++run) {
+    pool.run([&](int worker) {
+      const auto mine = static_cast<size_t>(worker);
+      values[mine] = values[1 - mine] >= 0 ? run : -1;
+    });
+    ASSERT_EQ(values[0], run);
+    ASSERT_EQ(values[1], run);
+  }
+}
+
+TEST(Pool, share_covers_everything_once_in_whole_steps) {
+  for (int64_t count : {0, 1, 7, 64, 65, 1000}) {
+    for (int workers : {1, 2, 3, 8}) {
+      int64_t next = 0;
+      for (int worker = 0; worker < workers; ++worker) {
+        const Share share = share_of(count, worker, workers, 16);
+        EXPECT_EQ(share.begin, next);
+        if (share.end != count) {
+          EXPECT_EQ(share.end % 16, 0);
+        }
+        next = share.end;
+      }
+      EXPECT_EQ(next, count);
+    }
+  }
+}
+
+TEST(Pool, idle_threads_use_no_processor_time) {
+  Pool pool(4);
+  pool.run([](int) {});
+  const auto used_ms = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const auto ms = [](const timeval& t) { return t.tv_sec * 1000.0 + t.tv_usec / 1000.0; };
+    return ms(usage.ru_utime) + ms(usage.ru_stime);
+  };
+  usleep(20'000);
+  const double before = used_ms();
+  usleep(300'000);
+  EXPECT_LT(used_ms() - before, 15.0);
+}
+
+TEST(Pool, usable_cpus_is_at_least_one) { EXPECT_GE(usable_cpus(), 1); }
+
+}  // namespace
+}  // namespace ration
