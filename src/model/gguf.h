@@ -1,13 +1,13 @@
 // model/gguf.h - a GGUF file (versions 2 and 3, whole or split), mapped and checked.
 //
-// Everything in the file is untrusted: every length, offset, count, type and string is validated before
-// it is used, and opening never allocates more than 16 MiB + 4x the file. After open() succeeds, each
-// tensor's bytes lie inside the mapping, aligned as the file promises.
+// Everything in the file is untrusted: every length, offset, count, type and string is validated
+// before it is used, and opening never allocates more than 16 MiB + 4x the file. After open()
+// succeeds, each tensor's bytes lie inside the mapping, aligned as the file promises.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,21 +21,39 @@
 
 namespace ration {
 
-// One metadata value. Strings and arrays point into the mapping.
+// One metadata value. Strings and arrays point into the mapping. A string may hold any bytes (token
+// lists do); keys and tensor names are valid UTF-8 without control characters.
 struct GgufValue {
+  // The values are GGUF's value type ids.
   enum class Type : uint32_t {
-    kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+    kU8,
+    kI8,
+    kU16,
+    kI16,
+    kU32,
+    kI32,
+    kF32,
+    kBool,
+    kString,
+    kArray,
+    kU64,
+    kI64,
+    kF64,
   };
   Type type = Type::kU8;
-  Type element = Type::kU8;          // of an array
-  uint64_t count = 1;                // elements of an array
-  std::span<const std::byte> bytes;  // the value; for a string its characters, for an array its elements
+  Type element = Type::kU8;  // of an array
+  uint64_t count = 1;        // elements of an array
+  // Little-endian and not aligned: a scalar's value, a string's characters, or an array's elements
+  // (of strings each as u64 length + characters).
+  std::span<const std::byte> bytes;
 };
+// "u32", "string", "array" and so on, for messages.
+std::string_view type_name(GgufValue::Type type);
 
 struct GgufTensor {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<int64_t> shape;  // fastest first, as in the file: {cols, rows, ...}
+  std::vector<int64_t> shape;  // 1 to 4, fastest first, as in the file: {cols, rows, ...}
   std::span<const std::byte> bytes;
 
   int64_t cols() const { return shape[0]; }
@@ -51,12 +69,12 @@ struct GgufTensor {
 class Gguf {
  public:
   // Opens `path`; of a split file, any part (the others are found beside it by name).
-  // kNotFound, kIo; kCorrupt says which field, what was found and what was wanted; kUnsupported for a
-  // version, tensor type or byte order we do not read.
+  // kNotFound, kIo; kCorrupt says which field, what was found and what was wanted; kUnsupported for
+  // a version, tensor type or byte order we do not read.
   static Result<Gguf> open(const std::filesystem::path& path);
 
-  // Typed look-ups. The optional forms give nullopt when the key is absent; all give kCorrupt when it
-  // has another type. Integers of any width and sign convert when the value fits.
+  // Typed look-ups. The optional forms give nullopt when the key is absent; all give kCorrupt when
+  // it has another type. Integers of any width and sign convert when the value fits.
   bool has(std::string_view key) const { return find(key) != nullptr; }
   Result<std::optional<int64_t>> find_int(std::string_view key) const;
   Result<std::optional<double>> find_float(std::string_view key) const;  // integers convert
@@ -66,7 +84,9 @@ class Gguf {
   Result<int64_t> get_int(std::string_view key) const;
   Result<double> get_float(std::string_view key) const;
   Result<std::string_view> get_string(std::string_view key) const;
-  // Arrays; empty when the key is absent. The strings point into the mapping.
+  // Arrays; empty when the key is absent. The strings point into the mapping. kCorrupt when the key
+  // is no array of that kind (booleans count as integers here, integers as floats); kUnsupported
+  // for more than 2^20 elements of one or two bytes, which find() serves as bytes.
   Result<std::vector<std::string_view>> get_strings(std::string_view key) const;
   Result<std::vector<double>> get_floats(std::string_view key) const;
   Result<std::vector<int64_t>> get_ints(std::string_view key) const;
@@ -85,14 +105,26 @@ class Gguf {
   Status unchanged() const;
 
  private:
-  friend class GgufReader;
   Gguf() = default;
+  // One part alone; its tensors are not indexed yet.
+  static Result<Gguf> open_part(const std::filesystem::path& path);
+  static Result<Gguf> open_parts(std::span<const std::filesystem::path> paths);
+  // The files of the model that this one is a part of, in order; only its own path when it is
+  // whole.
+  Result<std::vector<std::filesystem::path>> part_paths() const;
+  // That the file says it is part `number` (from 1) of `count`.
+  Status check_part(int64_t number, int64_t count) const;
+  Status index_tensors();
+  Error error(std::string_view message, Code code = Code::kCorrupt) const;
+  // nullptr when absent; kCorrupt when it is no array.
+  Result<const GgufValue*> find_array(std::string_view key) const;
+  Error wrong_value(std::string_view key, std::string_view message) const;
 
-  std::vector<MappedFile> files_;
+  std::vector<MappedFile> files_;  // in the order of the parts
   std::vector<std::string> keys_;
-  std::unordered_map<std::string, GgufValue> values_;
+  std::unordered_map<std::string_view, GgufValue> values_;  // the keys are views of keys_
   std::vector<GgufTensor> tensors_;
-  std::unordered_map<std::string, size_t> tensor_index_;
+  std::unordered_map<std::string_view, size_t> tensor_index_;  // views of the tensors' names
 };
 
 }  // namespace ration
