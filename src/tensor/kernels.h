@@ -1,15 +1,15 @@
 // tensor/kernels.h - the arithmetic of a forward pass, one table of functions an instruction set.
 //
-// Every set has the same functions. choose_kernels() picks the best the machine has, RATION_ISA forces
-// one. `reference` is plain C++ in the order a textbook has it, works on every type, keeps activations
-// in F32 and stays the yardstick of the rest.
+// Every set has the same functions. choose_kernels() picks the best the machine has, RATION_ISA
+// forces one. `reference` is plain C++ in the order a textbook has it, works on every type, keeps
+// activations in F32 and stays the yardstick of the rest.
 //
 // THE RULE OF ROLES. What a function computes for one (row, token) pair depends on that row, that
-// token's numbers and nothing else: not on how many tokens or rows are in the call, not on where in the
-// batch the token stands. So results are bit-identical for every batch, chunk and thread count.
+// token's numbers and nothing else: not on how many tokens or rows are in the call, not on where in
+// the batch the token stands. So results are bit-identical for every batch, chunk and thread count.
 //
-// To add a set: tensor/kernel/<isa>_*.cpp, a row in kernels.cpp. All functions are thread-safe, do not
-// allocate, and borrow what they are given. Alignment: nothing is required unless stated.
+// To add a set: tensor/kernel/<isa>_*.cpp, a row in kernels.cpp. All functions are thread-safe, do
+// not allocate, and borrow what they are given. Alignment: nothing is required unless stated.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +35,10 @@ struct AttendArguments {
   const std::byte* const* blocks = nullptr;
   int64_t key_offset = 0;
   int64_t value_offset = 0;
-  int64_t begin = 0;  // first position seen (a sliding window moves it)
-  int64_t end = 0;    // one past the last: the token's own position + 1
-  float scale = 1;    // scores = scale * q.k
-  float softcap = 0;  // scores = softcap * tanh(scores / softcap) when positive
+  int64_t begin = 0;        // first position seen (a sliding window moves it)
+  int64_t end = 0;          // one past the last: the token's own position + 1
+  float scale = 1;          // scores = scale * q.k
+  float softcap = 0;        // scores = softcap * tanh(scores / softcap) when positive
   float* scores = nullptr;  // scratch, [heads, end - begin]
   float* out = nullptr;     // [heads, head_size]
 };
@@ -49,7 +49,8 @@ struct Kernels {
   // The activation format matmul() wants for weights of this type.
   ActivationFormat (*format_of)(DType dtype);
 
-  // x: [cols] F32 -> one row in `format`, activation_row_bytes(format, cols) bytes, 64-byte aligned.
+  // x: [cols] F32 -> one row in `format`, activation_row_bytes(format, cols) bytes, 64-byte
+  // aligned.
   void (*quantize)(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
 
   // out[t * out_stride + r] = W[r, :] . X[t, :] for r in [row_begin, row_end), every t.

@@ -39,7 +39,8 @@ enum class ActivationFormat : uint8_t {
   kInt8x256  // int8, one F32 scale a 256 numbers, plus what the kernels precompute
 };
 
-// X: [tokens, cols] in one of the formats, written by Kernels::quantize. Borrowed, 64-byte aligned rows.
+// X: [tokens, cols] in one of the formats, written by Kernels::quantize. Borrowed, 64-byte aligned
+// rows.
 struct Activations {
   ActivationFormat format = ActivationFormat::kF32;
   int64_t tokens = 0;

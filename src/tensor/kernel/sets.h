@@ -1,0 +1,20 @@
+// tensor/kernel/sets.h - the kernel sets kernels.cpp chooses from. Private to the tensor room.
+#pragma once
+
+#include "tensor/kernels.h"
+
+namespace ration {
+
+extern const Kernels kReferenceKernels;
+
+// The groups of the reference set: one file each.
+namespace reference {
+
+ActivationFormat format_of(DType dtype);
+void quantize(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
+void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride);
+void attend(const AttendArguments& arguments);
+
+}  // namespace reference
+}  // namespace ration

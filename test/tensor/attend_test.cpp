@@ -1,0 +1,154 @@
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "samples.h"
+
+namespace ration {
+namespace {
+
+// A paged cache of one kv head: blocks of 32 keys, a gap, 32 values.
+struct Cache {
+  int64_t head_size;
+  std::vector<std::vector<uint16_t>> store;
+  std::vector<const std::byte*> blocks;
+  int64_t key_offset = 4;
+  int64_t value_offset;
+
+  Cache(int64_t size, int64_t positions, Rng& rng) : head_size(size) {
+    value_offset = key_offset + 32 * size * 2 + 10;
+    for (int64_t p = 0; p < positions; p += 32) {
+      std::vector<uint16_t> block(static_cast<size_t>(value_offset / 2 + 32 * size));
+      for (uint16_t& half : block) half = f32_to_f16(samples::normal(rng));
+      store.push_back(std::move(block));
+      blocks.push_back(reinterpret_cast<const std::byte*>(store.back().data()));
+    }
+  }
+  double at(int64_t position, int64_t offset, int64_t i) const {
+    const auto& block = store[static_cast<size_t>(position / 32)];
+    return static_cast<double>(
+        f16_to_f32(block[static_cast<size_t>(offset / 2 + position % 32 * head_size + i)]));
+  }
+};
+
+std::vector<float> attend(const Kernels& set, const Cache& cache, const std::vector<float>& query,
+                          int64_t heads, int64_t begin, int64_t end, float softcap) {
+  std::vector<float> scores(static_cast<size_t>(heads * (end - begin)));
+  std::vector<float> out(static_cast<size_t>(heads * cache.head_size), 777.0f);
+  set.attend({.query = query.data(),
+              .heads = heads,
+              .head_size = cache.head_size,
+              .blocks = cache.blocks.data(),
+              .key_offset = cache.key_offset,
+              .value_offset = cache.value_offset,
+              .begin = begin,
+              .end = end,
+              .scale = 1 / std::sqrt(static_cast<float>(cache.head_size)),
+              .softcap = softcap,
+              .scores = scores.data(),
+              .out = out.data()});
+  return out;
+}
+
+std::vector<double> expected(const Cache& cache, const std::vector<float>& query, int64_t heads,
+                             int64_t begin, int64_t end, float softcap) {
+  const int64_t size = cache.head_size;
+  std::vector<double> out;
+  for (int64_t h = 0; h < heads; ++h) {
+    std::vector<double> weights;
+    double largest = -1e300;
+    for (int64_t p = begin; p < end; ++p) {
+      double dot = 0;
+      for (int64_t i = 0; i < size; ++i) {
+        dot += static_cast<double>(query[static_cast<size_t>(h * size + i)]) *
+               cache.at(p, cache.key_offset, i);
+      }
+      double score = dot / std::sqrt(static_cast<double>(size));
+      const double cap = static_cast<double>(softcap);
+      if (cap > 0) score = cap * std::tanh(score / cap);
+      weights.push_back(score);
+      largest = std::max(largest, score);
+    }
+    double total = 0;
+    for (double& weight : weights) total += weight = std::exp(weight - largest);
+    for (int64_t i = 0; i < size; ++i) {
+      double sum = 0;
+      for (int64_t p = begin; p < end; ++p) {
+        sum += weights[static_cast<size_t>(p - begin)] * cache.at(p, cache.value_offset, i);
+      }
+      out.push_back(sum / total);
+    }
+  }
+  return out;
+}
+
+class Attend : public testing::TestWithParam<const Kernels*> {};
+
+TEST_P(Attend, equals_softmax_in_double) {
+  Rng rng(1);
+  for (int64_t size : {8, 32, 40, 64, 80, 96, 128, 256}) {
+    for (int64_t heads : {1, 2, 3, 5, 7, 8, 9}) {
+      const Cache cache(size, 200, rng);
+      const std::vector<float> query = samples::random_numbers(heads * size, rng);
+      for (auto [begin, end] : {std::pair{0, 1}, {0, 31}, {0, 32}, {31, 33}, {0, 193}, {45, 200}}) {
+        for (float softcap : {0.0f, 2.0f}) {
+          const std::vector<float> found =
+              attend(*GetParam(), cache, query, heads, begin, end, softcap);
+          const std::vector<double> wanted = expected(cache, query, heads, begin, end, softcap);
+          for (size_t i = 0; i < wanted.size(); ++i) {
+            ASSERT_NEAR(static_cast<double>(found[i]), wanted[i], 5e-6)
+                << "head size " << size << " heads " << heads << " " << begin << ".." << end;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Attend, of_a_head_does_not_depend_on_the_other_heads_or_the_blocks_addresses) {
+  Rng rng(2);
+  for (int64_t size : {64, 80, 128}) {
+    const Cache cache(size, 100, rng);
+    const Cache moved = cache;  // other addresses
+    Cache rebased = moved;
+    for (size_t b = 0; b < rebased.store.size(); ++b) {
+      rebased.blocks[b] = reinterpret_cast<const std::byte*>(rebased.store[b].data());
+    }
+    const std::vector<float> query = samples::random_numbers(9 * size, rng);
+    const std::vector<float> all = attend(*GetParam(), cache, query, 9, 3, 97, 0);
+    for (int64_t h = 0; h < 9; ++h) {
+      const std::vector<float> own(query.begin() + h * size, query.begin() + (h + 1) * size);
+      const std::vector<float> found = attend(*GetParam(), rebased, own, 1, 3, 97, 0);
+      for (int64_t i = 0; i < size; ++i) {
+        ASSERT_EQ(std::bit_cast<uint32_t>(found[static_cast<size_t>(i)]),
+                  std::bit_cast<uint32_t>(all[static_cast<size_t>(h * size + i)]))
+            << "head " << h;
+      }
+    }
+  }
+}
+
+TEST_P(Attend, picks_the_value_whose_key_matches_when_scores_are_far_apart) {
+  const int64_t size = 64;
+  Rng rng(3);
+  Cache cache(size, 64, rng);
+  for (int64_t i = 0; i < size; ++i) {  // position 40 alone points along the query
+    cache.store[1][static_cast<size_t>(cache.key_offset / 2 + 8 * size + i)] = f32_to_f16(60);
+  }
+  const std::vector<float> query(static_cast<size_t>(size), 50.0f);
+  const std::vector<float> found = attend(*GetParam(), cache, query, 1, 0, 64, 0);
+  for (int64_t i = 0; i < size; ++i) {
+    EXPECT_EQ(static_cast<double>(found[static_cast<size_t>(i)]),
+              cache.at(40, cache.value_offset, i));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, Attend,
+                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+                         [](const auto& info) { return std::string(info.param->isa); });
+
+}  // namespace
+}  // namespace ration

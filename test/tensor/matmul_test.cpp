@@ -1,0 +1,159 @@
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <string>
+
+#include "samples.h"
+
+namespace ration {
+namespace {
+
+using samples::Kind;
+using samples::random_numbers;
+using samples::random_weights;
+using samples::Tokens;
+using samples::Weights;
+
+std::vector<float> multiply(const Kernels& set, const Matrix& w, const Activations& x) {
+  std::vector<float> out(static_cast<size_t>(x.tokens * w.rows), -1e30f);
+  set.matmul(w, x, 0, w.rows, out.data(), w.rows);
+  return out;
+}
+
+// Every product against one in double over the same weights and the same (rounded) activations. The
+// bound is relative to the sum of the magnitudes of the terms: F32 rounding and nothing more.
+void expect_exact_product(const Kernels& set, const Matrix& w, const Tokens& x) {
+  const std::vector<float> found = multiply(set, w, x.activations);
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t r = 0; r < w.rows; ++r) {
+    dequantize_row(w, r, row.data());
+    for (int64_t t = 0; t < x.activations.tokens; ++t) {
+      double sum = 0;
+      double magnitude = 0;
+      for (int64_t c = 0; c < w.cols; ++c) {
+        const double term = static_cast<double>(row[static_cast<size_t>(c)]) *
+                            x.numbers[static_cast<size_t>(t * w.cols + c)];
+        sum += term;
+        magnitude += std::fabs(term);
+      }
+      const double value = static_cast<double>(found[static_cast<size_t>(t * w.rows + r)]);
+      ASSERT_NEAR(value, sum, 2e-6 * magnitude + 1e-30) << "row " << r << " token " << t;
+    }
+  }
+}
+
+class Matmul : public testing::TestWithParam<const Kernels*> {};
+
+TEST_P(Matmul, equals_the_product_in_double_for_every_type_and_shape) {
+  const Kernels& set = *GetParam();
+  Rng rng(1);
+  for (const DTypeInfo& info : kDTypes) {
+    for (int64_t cols : {32, 64, 96, 256, 512, 576, 896, 1536}) {
+      if (cols % info.block_elements != 0) continue;
+      for (int64_t rows : {1, 7, 8, 19}) {
+        for (int64_t tokens : {1, 2, 5, 9}) {
+          SCOPED_TRACE(std::string(info.name) + " " + std::to_string(rows) + "x" +
+                       std::to_string(cols) + " tokens " + std::to_string(tokens));
+          const Weights w = random_weights(info.dtype, rows, cols, rng);
+          const Tokens x = samples::quantized(set, set.format_of(info.dtype),
+                                              random_numbers(tokens * cols, rng), cols);
+          expect_exact_product(set, w.matrix, x);
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, survives_extreme_and_zero_blocks) {
+  const Kernels& set = *GetParam();
+  Rng rng(2);
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t cols = 1024;
+    for (Kind kind : {Kind::kExtreme, Kind::kZero}) {
+      SCOPED_TRACE(std::string(info.name) + (kind == Kind::kZero ? " zero" : " extreme"));
+      const Weights w = random_weights(info.dtype, 11, cols, rng, kind);
+      std::vector<float> x(static_cast<size_t>(6 * cols));
+      for (int64_t c = 0; c < cols; ++c) {
+        x[static_cast<size_t>(c)] = 3;                              // every quant +127
+        x[static_cast<size_t>(cols + c)] = -3;                      // every quant -127
+        x[static_cast<size_t>(2 * cols + c)] = c % 2 ? 3 : -3;      // alternating
+        x[static_cast<size_t>(3 * cols + c)] = 0;                   // nothing
+        x[static_cast<size_t>(4 * cols + c)] = c == 77 ? 1e3f : 0;  // one outlier
+        x[static_cast<size_t>(5 * cols + c)] = c < 512 ? 1e-42f : samples::normal(rng);
+      }
+      expect_exact_product(set, w.matrix,
+                           samples::quantized(set, set.format_of(info.dtype), x, cols));
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// The rule of roles: a (row, token) pair has one result, whatever else is in the call.
+TEST_P(Matmul, is_bit_identical_for_every_batch_and_split) {
+  const Kernels& set = *GetParam();
+  Rng rng(3);
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t cols = info.block_elements == 256 ? 768 : 608;
+    const int64_t rows = 43;
+    const Weights w = random_weights(info.dtype, rows, cols, rng);
+    const Tokens x =
+        samples::quantized(set, set.format_of(info.dtype), random_numbers(33 * cols, rng), cols);
+    std::vector<float> alone;  // every token by itself
+    for (int64_t t = 0; t < 33; ++t) {
+      Activations one = x.activations;
+      one.tokens = 1;
+      one.data = x.activations.row(t);
+      const std::vector<float> row = multiply(set, w.matrix, one);
+      alone.insert(alone.end(), row.begin(), row.end());
+    }
+    for (int64_t tokens = 1; tokens <= 33; tokens += tokens < 16 ? 1 : 17) {
+      const int64_t first = 33 - tokens;
+      Activations some = x.activations;
+      some.tokens = tokens;
+      some.data = x.activations.row(first);
+      // Rows in two parts, cut at an odd place; a stride wider than the matrix.
+      const int64_t cut = static_cast<int64_t>(rng.below(static_cast<uint64_t>(rows)));
+      const int64_t stride = rows + 5;
+      std::vector<float> out(static_cast<size_t>(tokens * stride), 12345.0f);
+      set.matmul(w.matrix, some, 0, cut, out.data(), stride);
+      set.matmul(w.matrix, some, cut, rows, out.data(), stride);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t r = 0; r < stride; ++r) {
+          const float found = out[static_cast<size_t>(t * stride + r)];
+          const float wanted =
+              r < rows ? alone[static_cast<size_t>((first + t) * rows + r)] : 12345.0f;
+          ASSERT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(wanted))
+              << info.name << " tokens " << tokens << " row " << r << " token " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Matmul, takes_weights_at_any_address) {
+  const Kernels& set = *GetParam();
+  Rng rng(4);
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t cols = 512;
+    const Weights w = random_weights(info.dtype, 10, cols, rng);
+    const Tokens x =
+        samples::quantized(set, set.format_of(info.dtype), random_numbers(3 * cols, rng), cols);
+    const std::vector<float> wanted = multiply(set, w.matrix, x.activations);
+    for (int64_t shift : {1, 2, 18, 32, 63}) {
+      samples::Bytes64 moved(w.matrix.bytes(), shift);
+      std::memcpy(moved.data(), w.matrix.data, static_cast<size_t>(w.matrix.bytes()));
+      Matrix shifted = w.matrix;
+      shifted.data = moved.data();
+      ASSERT_EQ(multiply(set, shifted, x.activations), wanted) << info.name << " shift " << shift;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, Matmul,
+                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+                         [](const auto& info) { return std::string(info.param->isa); });
+
+}  // namespace
+}  // namespace ration

@@ -1,0 +1,145 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "samples.h"
+
+namespace ration {
+namespace {
+
+using samples::random_numbers;
+
+class Vector : public testing::TestWithParam<const Kernels*> {};
+
+// Lengths around every vector width.
+const std::vector<int64_t> kLengths{1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 576, 1535};
+
+TEST_P(Vector, rms_norm_divides_by_the_root_of_the_mean_square) {
+  Rng rng(1);
+  for (int64_t n : kLengths) {
+    std::vector<float> x = random_numbers(n, rng);
+    const std::vector<float> weight = random_numbers(n, rng);
+    double squares = 0;
+    for (float number : x) squares += static_cast<double>(number) * static_cast<double>(number);
+    const double root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+    std::vector<float> out(x.size() + 1, 99.0f);
+    GetParam()->rms_norm(x.data(), weight.data(), 1e-5f, n, out.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double wanted = static_cast<double>(x[i]) / root * static_cast<double>(weight[i]);
+      ASSERT_NEAR(static_cast<double>(out[i]), wanted, 1e-6 * std::fabs(wanted));
+    }
+    EXPECT_EQ(out.back(), 99.0f);
+    std::vector<float> in_place = x;
+    GetParam()->rms_norm(in_place.data(), weight.data(), 1e-5f, n, in_place.data());
+    out.pop_back();
+    EXPECT_EQ(in_place, out);
+  }
+}
+
+TEST_P(Vector, rms_norm_of_zeros_is_zero) {
+  std::vector<float> x(64, 0.0f);
+  const std::vector<float> weight(64, 2.0f);
+  GetParam()->rms_norm(x.data(), weight.data(), 1e-6f, 64, x.data());
+  EXPECT_EQ(x, std::vector<float>(64, 0.0f));
+}
+
+TEST_P(Vector, add_adds_and_touches_nothing_else) {
+  Rng rng(2);
+  for (int64_t n : kLengths) {
+    std::vector<float> x = random_numbers(n + 1, rng);
+    const std::vector<float> before = x;
+    const std::vector<float> y = random_numbers(n + 1, rng);
+    GetParam()->add(x.data(), y.data(), n);
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) ASSERT_EQ(x[i], before[i] + y[i]);
+    EXPECT_EQ(x.back(), before.back());
+  }
+}
+
+double silu(double x) { return x / (1 + std::exp(-x)); }
+// 0.5 x (1 + tanh u) = x / (1 + exp(-2 u)), which does not cancel for negative x.
+double gelu(double x) {
+  const double u = std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x);
+  return x / (1 + std::exp(-2 * u));
+}
+
+using Gate = void (*)(const float*, const float*, int64_t, float*);
+
+// `floor`: absolute error allowed, for the set whose textbook formula cancels.
+void expect_gate(Gate gate, double (*function)(double), double relative, double floor) {
+  Rng rng(3);
+  for (int64_t n : kLengths) {
+    std::vector<float> x = random_numbers(n, rng);
+    for (float& number : x) number *= 4;
+    const std::vector<float> up = random_numbers(n, rng);
+    std::vector<float> out(x.size() + 1, 99.0f);
+    gate(x.data(), up.data(), n, out.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double wanted = function(static_cast<double>(x[i])) * static_cast<double>(up[i]);
+      ASSERT_NEAR(static_cast<double>(out[i]), wanted, relative * std::fabs(wanted) + floor)
+          << "x " << x[i];
+    }
+    EXPECT_EQ(out.back(), 99.0f);
+    gate(x.data(), up.data(), n, x.data());
+    out.pop_back();
+    EXPECT_EQ(x, out);
+  }
+}
+
+TEST_P(Vector, silu_multiply_equals_the_definition) {
+  expect_gate(GetParam()->silu_multiply, silu, 1e-6, 1e-30);
+}
+
+TEST_P(Vector, gelu_multiply_equals_the_definition) {
+  // The argument of exp has a rounding error of its own, which exp turns into a relative one.
+  expect_gate(GetParam()->gelu_multiply, gelu, 3e-5, 1e-14);
+}
+
+TEST_P(Vector, gates_keep_their_limits) {
+  const std::vector<float> x{-1e30f, -1000.0f, -150.0f, -0.0f, 0.0f, 1000.0f, 1e30f, 88.0f};
+  const std::vector<float> one(8, 1.0f);
+  for (Gate gate : {GetParam()->silu_multiply, GetParam()->gelu_multiply}) {
+    std::vector<float> out(8);
+    gate(x.data(), one.data(), 8, out.data());
+    for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(out[i], 0.0f, 1e-30f) << x[i];
+    EXPECT_EQ(out[5], 1000.0f);
+    EXPECT_EQ(out[6], 1e30f);
+    EXPECT_EQ(out[7], 88.0f);
+  }
+}
+
+TEST_P(Vector, rotate_turns_each_pair_by_its_angle) {
+  Rng rng(4);
+  for (int64_t pairs : {1, 4, 7, 8, 16, 20, 32, 48, 64, 128}) {
+    std::vector<float> cosines, sines;
+    for (int64_t i = 0; i < pairs; ++i) {
+      const float angle = samples::normal(rng);
+      cosines.push_back(std::cos(angle));
+      sines.push_back(std::sin(angle));
+    }
+    for (bool interleaved : {false, true}) {
+      const std::vector<float> before = random_numbers(2 * pairs + 1, rng);
+      std::vector<float> head = before;
+      GetParam()->rotate(head.data(), cosines.data(), sines.data(), pairs, interleaved);
+      for (int64_t i = 0; i < pairs; ++i) {
+        const size_t p = static_cast<size_t>(interleaved ? 2 * i : i);
+        const size_t q = static_cast<size_t>(interleaved ? 2 * i + 1 : i + pairs);
+        const double c = static_cast<double>(cosines[static_cast<size_t>(i)]);
+        const double s = static_cast<double>(sines[static_cast<size_t>(i)]);
+        const double a = static_cast<double>(before[p]);
+        const double b = static_cast<double>(before[q]);
+        ASSERT_NEAR(static_cast<double>(head[p]), a * c - b * s, 1e-6);
+        ASSERT_NEAR(static_cast<double>(head[q]), a * s + b * c, 1e-6);
+      }
+      EXPECT_EQ(head.back(), before.back());
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, Vector,
+                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+                         [](const auto& info) { return std::string(info.param->isa); });
+
+}  // namespace
+}  // namespace ration
