@@ -1,0 +1,25 @@
+// Qwen3 (dense): each query and key head is normalised before the rotation; head size is its own key.
+#include <fmt/format.h>
+
+#include "model/arch/arch.h"
+#include "model/arch/reader.h"
+
+namespace ration {
+
+Result<Network> load_qwen3(const Gguf& file) {
+  NetworkReader in(file);
+  Network network = in.common();
+  in.refuse_window(network);
+  network.ropes = {in.rope(network, /*interleaved=*/false)};
+  for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
+    const std::string block = fmt::format("blk.{}.", layer);
+    AttentionStage attention = in.attention(network, layer);
+    attention.query_norm = in.norm(network, block + "attn_q_norm", network.head_size);
+    attention.key_norm = in.norm(network, block + "attn_k_norm", network.head_size);
+    network.stages.emplace_back(attention);
+    network.stages.emplace_back(in.feed_forward(network, layer));
+  }
+  return in.finish(std::move(network));
+}
+
+}  // namespace ration

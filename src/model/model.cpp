@@ -1,0 +1,53 @@
+#include "model/model.h"
+
+#include <fmt/format.h>
+
+#include "model/arch/arch.h"
+
+namespace ration {
+
+Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path) {
+  Result<Gguf> file = Gguf::open(path);
+  if (!file) return file.error();
+  Result<Network> network = load_network(*file);
+  if (!network) return network.error();
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::make(*file);
+  if (!tokenizer) return tokenizer.error();
+  if ((*tokenizer)->size() > network->vocabulary) {
+    return Error{Code::kCorrupt,
+                 fmt::format("{}: found {} tokens in the vocabulary and {} rows in the embedding, "
+                             "wanted a row for every token",
+                             path.string(), (*tokenizer)->size(), network->vocabulary)};
+  }
+  std::shared_ptr<Model> model(new Model(std::move(*file), std::move(*network)));
+  model->tokenizer_ = std::move(*tokenizer);
+  model->load_template();
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
+void Model::load_template() {
+  Result<std::optional<std::string_view>> source = file_.find_string("tokenizer.chat_template");
+  if (!source) {
+    template_problem_ = source.error().message;
+    return;
+  }
+  if (!*source) {
+    const std::vector<Token> probe =
+        tokenizer_->encode("<|im_start|>", {.add_special = false, .parse_special = true});
+    if (probe.size() == 1 && tokenizer_->is_control(probe[0])) {
+      template_ = &ChatTemplate::chatml();
+    } else {
+      template_problem_ = "the file has no chat template: it is a base model, use --raw";
+    }
+    return;
+  }
+  Result<ChatTemplate> compiled = ChatTemplate::compile(**source);
+  if (!compiled) {
+    template_problem_ = "its chat template cannot be used: " + compiled.error().message;
+    return;
+  }
+  own_template_ = std::make_unique<ChatTemplate>(std::move(*compiled));
+  template_ = own_template_.get();
+}
+
+}  // namespace ration

@@ -1,0 +1,46 @@
+// model/model.h - a model file opened for work: weights, tokeniser and chat template in one place.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "model/gguf.h"
+#include "model/network.h"
+#include "model/template/template.h"
+#include "model/tokenizer/tokenizer.h"
+
+namespace ration {
+
+// shared-const: engines, conversations and threads read one Model at once.
+class Model {
+ public:
+  // Opens, checks and understands the file; no weight is touched yet. Errors are those of the parts:
+  // kNotFound, kIo, kCorrupt, kUnsupported, each naming the file.
+  static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path);
+
+  const Gguf& file() const { return file_; }
+  const Network& network() const { return network_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // The file's own template; ChatML where the vocabulary has its tokens and the file has none.
+  // null: a base model, which completes text and cannot chat.
+  const ChatTemplate* chat_template() const { return template_; }
+  // Why chat_template() is null, or "".
+  const std::string& template_problem() const { return template_problem_; }
+  // The file's name without folder and ending.
+  std::string name() const { return file_.path().stem().string(); }
+
+ private:
+  Model(Gguf file, Network network) : file_(std::move(file)), network_(std::move(network)) {}
+  void load_template();
+
+  Gguf file_;
+  Network network_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> own_template_;
+  const ChatTemplate* template_ = nullptr;
+  std::string template_problem_;
+};
+
+}  // namespace ration

@@ -1,0 +1,97 @@
+// model/network.h - a model as a short list of stages over borrowed weights.
+//
+// A family file (model/arch/<family>.cpp) reads a GGUF file into a Network; the engine executes the
+// stages and knows no family by name. Shapes: width = residual stream, a head is head_size numbers.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "tensor/matrix.h"
+
+namespace ration {
+
+// y = W x + bias. weight: [outputs, inputs]; bias: [outputs] F32 or null.
+struct Linear {
+  Matrix weight;
+  const float* bias = nullptr;
+};
+
+// Root-mean-square normalisation; weight: [n] F32, null when the stage has no such norm.
+struct Norm {
+  const float* weight = nullptr;
+  float epsilon = 0;
+
+  bool present() const { return weight != nullptr; }
+};
+
+// Rotary position encoding. Pair i turns by position * frequencies[i]; cosine and sine are multiplied
+// by magnitude.
+struct Rope {
+  bool interleaved = false;        // pair i is (2i, 2i+1); else (i, i + pairs)
+  std::vector<float> frequencies;  // [pairs]
+  float magnitude = 1;
+  // Models trained short and stretched (longrope) carry a second set for contexts beyond
+  // `long_beyond` tokens; empty when there is only one.
+  std::vector<float> long_frequencies;
+  float long_magnitude = 1;
+  int64_t long_beyond = 0;
+};
+
+// x += after(output(attend(rotate(query_norm(q)), rotate(key_norm(k)), v))) of before(x)
+struct AttentionStage {
+  Norm before;
+  Linear query;  // [heads * head_size, width]
+  Linear key;    // [kv_heads * head_size, width]
+  Linear value;  // [kv_heads * head_size, width]
+  Norm query_norm;  // over head_size, before the rotation
+  Norm key_norm;
+  size_t rope = 0;      // index into Network::ropes
+  int64_t window = 0;   // sees itself and the window - 1 positions before; 0: everything
+  float scale = 1;      // of q.k
+  float softcap = 0;
+  Linear output;  // [width, heads * head_size]
+  Norm after;
+};
+
+enum class Activation : uint8_t { kSilu, kGelu };
+
+// x += after(down(activation(gate(before(x))) * up(before(x))))
+struct FeedForwardStage {
+  Norm before;
+  Linear gate;  // [inner, width]
+  Linear up;    // [inner, width]
+  Linear down;  // [width, inner]
+  Activation activation = Activation::kSilu;
+  Norm after;
+};
+
+using Stage = std::variant<AttentionStage, FeedForwardStage>;
+
+struct Network {
+  std::string family;
+  int64_t width = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_size = 0;
+  int64_t inner = 0;  // the widest feed-forward layer
+  int64_t layers = 0;
+  int64_t vocabulary = 0;
+  int64_t context_trained = 0;  // positions the model was made for
+
+  Matrix embedding;  // [vocabulary, width]
+  float embedding_scale = 1;
+  std::vector<Rope> ropes;
+  std::vector<Stage> stages;  // two a layer
+  Norm final_norm;
+  Linear output;  // [vocabulary, width]; often the embedding itself
+  float output_softcap = 0;
+
+  // F32 vectors that the file holds in another type, or that were computed. Addresses stay put.
+  std::deque<std::vector<float>> owned;
+};
+
+}  // namespace ration

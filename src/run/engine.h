@@ -1,0 +1,111 @@
+// run/engine.h - one model at work: a step takes a batch of (sequence, tokens) through the network.
+//
+// Prefill and decode are the same call. What is computed for a token depends on its role and on the
+// tokens before it in its own sequence, and on nothing else: not on the batch, the chunking, who else
+// is in the step, or which thread ran it. Within a role, results are bit-identical.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/budget.h"
+#include "base/pool.h"
+#include "base/result.h"
+#include "model/model.h"
+#include "tensor/kernels.h"
+
+namespace ration {
+
+class KvPool;
+class Workspace;
+
+struct EngineOptions {
+  int64_t context = 0;          // most tokens of one sequence; at most the model's own
+  int64_t kv_tokens = 0;        // tokens that all sequences together may hold
+  int64_t step_tokens_max = 128;  // most tokens of one step
+  int64_t logit_rows_max = 1;   // most positions of one step whose logits are wanted
+};
+
+// Who wrote a token. The arithmetic of the two may differ; the arithmetic inside one may not.
+enum class Role : uint8_t { kPrompt, kGenerated };
+
+// The cached state of one conversation. Owned by whoever opened it; gives its blocks back when
+// destroyed. REQUIRES: does not outlive its engine. single-thread.
+class Sequence {
+ public:
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  int64_t length() const { return length_; }  // tokens whose keys and values are cached
+  // Drops everything after the first `length` tokens, and blocks that are then empty.
+  void truncate(int64_t length);
+
+ private:
+  friend class Engine;
+  explicit Sequence(KvPool& pool) : pool_(pool) {}
+
+  KvPool& pool_;
+  std::vector<std::byte*> blocks_;  // blocks_[p / 32] holds position p
+  int64_t length_ = 0;
+};
+
+struct StepItem {
+  Sequence* sequence = nullptr;
+  std::span<const Token> tokens;  // appended to the sequence; not empty
+  Role role = Role::kPrompt;
+  bool wants_logits = false;      // of the last token
+  bool wants_all_logits = false;  // of every token
+};
+
+// single-thread: one thread calls; the pool's threads help inside step().
+class Engine {
+ public:
+  // Takes the workspace from `budget` under Tag::kActivations. The weights are charged by the caller,
+  // who maps them. kOverBudget carries the shortfall.
+  static Result<std::unique_ptr<Engine>> make(std::shared_ptr<const Model> model,
+                                              const Kernels& kernels, Pool& pool, Budget& budget,
+                                              const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  std::unique_ptr<Sequence> open();
+
+  // Runs all items as one batch. On an error no sequence has changed:
+  // kOverBudget when the cache is full, kInvalid for a token outside the vocabulary.
+  // REQUIRES: the tokens fit step_tokens_max and each sequence's context; a sequence appears once.
+  Status step(std::span<const StepItem> items);
+
+  // Logits of the last step: one row for each wanted position, in the order of the items.
+  // [vocabulary] F32, valid until the next step; the caller may change them.
+  std::span<float> logits(int64_t row);
+
+  const Model& model() const { return *model_; }
+  const Kernels& kernels() const { return kernels_; }
+  const EngineOptions& options() const { return options_; }
+  int64_t kv_blocks_free() const;
+  int64_t kv_blocks_max() const;
+  // Weight bytes that one step reads at least once, whatever its batch.
+  Bytes step_weight_bytes() const;
+
+  // What Engine::make would take for its workspace, and what a block of 32 tokens takes.
+  static Bytes workspace_bytes(const Network& network, const Kernels& kernels, int threads,
+                               const EngineOptions& options);
+  static Bytes kv_block_bytes(const Network& network);
+
+ private:
+  Engine(std::shared_ptr<const Model> model, const Kernels& kernels, Pool& pool,
+         const EngineOptions& options);
+  Status grow(std::span<const StepItem> items);
+
+  std::shared_ptr<const Model> model_;
+  const Kernels& kernels_;
+  Pool& pool_;
+  const EngineOptions options_;
+  std::unique_ptr<KvPool> kv_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+}  // namespace ration

@@ -1,0 +1,325 @@
+#include "run/forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ration {
+namespace {
+
+// Rows a worker takes at a time: whole cache lines of output, whole register tiles of the kernels.
+constexpr int64_t kRowStep = 16;
+
+// One pass over a batch: the state every stage shares.
+class Pass {
+ public:
+  Pass(const ForwardContext& context, std::span<const BatchToken> batch)
+      : network_(context.network),
+        kernels_(context.kernels),
+        pool_(context.pool),
+        space_(context.workspace),
+        kv_(context.kv),
+        long_context_(context.long_context),
+        batch_(batch),
+        tokens_(static_cast<int64_t>(batch.size())) {}
+
+  void embed();
+  void run(const AttentionStage& stage, int64_t layer);
+  void run(const FeedForwardStage& stage);
+  int64_t write_logits();
+
+ private:
+  // What a matmul's worker reads: its own copy in small batches, the shared rows in large ones.
+  const ActivationRows& rows_for(int worker) const {
+    return private_rows() ? space_.own[static_cast<size_t>(worker)] : space_.shared;
+  }
+  bool private_rows() const { return tokens_ <= kPrivateTokens; }
+  void prepare_row(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+                   const ActivationRows& rows, int64_t row, int worker);
+  void prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats);
+  void prepare_private(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+                       int worker);
+  void multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
+                int64_t stride);
+  void project(const Linear& linear, const float* input, const Norm& after);
+  void rotate_and_store(const AttentionStage& stage, int64_t layer, int worker);
+  void place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t head, int worker);
+  void attend(const AttentionStage& stage, int64_t layer, int worker);
+
+  const Network& network_;
+  const Kernels& kernels_;
+  Pool& pool_;
+  Workspace& space_;
+  const KvShape kv_;
+  const bool long_context_;
+  const std::span<const BatchToken> batch_;
+  const int64_t tokens_;
+};
+
+void Pass::embed() {
+  pool_.run([&](int worker) {
+    const Share share = share_of(tokens_, worker, pool_.threads());
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      const BatchToken& token = batch_[static_cast<size_t>(t)];
+      float* x = space_.residual + t * network_.width;
+      dequantize_row(network_.embedding, token.token, x);
+      if (network_.embedding_scale != 1) {
+        for (int64_t i = 0; i < network_.width; ++i) x[i] *= network_.embedding_scale;
+      }
+      for (size_t r = 0; r < network_.ropes.size(); ++r) {
+        const Rope& rope = network_.ropes[r];
+        const bool is_long = long_context_ && !rope.long_frequencies.empty();
+        const std::vector<float>& frequencies = is_long ? rope.long_frequencies : rope.frequencies;
+        const float magnitude = is_long ? rope.long_magnitude : rope.magnitude;
+        const auto pairs = static_cast<int64_t>(frequencies.size());
+        for (int64_t i = 0; i < pairs; ++i) {
+          const double angle = static_cast<double>(token.position) *
+                               static_cast<double>(frequencies[static_cast<size_t>(i)]);
+          space_.cosines[r][t * pairs + i] = static_cast<float>(std::cos(angle)) * magnitude;
+          space_.sines[r][t * pairs + i] = static_cast<float>(std::sin(angle)) * magnitude;
+        }
+      }
+    }
+  });
+}
+
+// x: [cols]; normalised first where the stage has a norm.
+void Pass::prepare_row(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+                       const ActivationRows& rows, int64_t row, int worker) {
+  if (norm.present()) {
+    float* normed = space_.normed[static_cast<size_t>(worker)];
+    kernels_.rms_norm(x, norm.weight, norm.epsilon, cols, normed);
+    x = normed;
+  }
+  const auto put = [&](bool wanted, ActivationFormat format) {
+    if (!wanted) return;
+    kernels_.quantize(format, x, cols,
+                      rows.data[static_cast<size_t>(format)] +
+                          row * activation_row_bytes(format, cols));
+  };
+  put(formats.f32, ActivationFormat::kF32);
+  put(formats.int8x32, ActivationFormat::kInt8x32);
+  put(formats.int8x256, ActivationFormat::kInt8x256);
+}
+
+void Pass::prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats) {
+  if (private_rows()) return;
+  pool_.run([&](int worker) {
+    const Share share = share_of(tokens_, worker, pool_.threads());
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      prepare_row(x + t * cols, norm, cols, formats, space_.shared, t, worker);
+    }
+  });
+}
+
+void Pass::prepare_private(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+                           int worker) {
+  if (!private_rows()) return;
+  for (int64_t t = 0; t < tokens_; ++t) {
+    prepare_row(x + t * cols, norm, cols, formats, space_.own[static_cast<size_t>(worker)], t,
+                worker);
+  }
+}
+
+// out[t * stride + r] = weight[r, :] . x[t, :] + bias[r] for the rows of this share.
+void Pass::multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
+                    int64_t stride) {
+  const Matrix& weight = linear.weight;
+  const ActivationFormat format = kernels_.format_of(weight.dtype);
+  kernels_.matmul(weight, rows.view(format, tokens_, weight.cols), share.begin, share.end, out,
+                  stride);
+  if (!linear.bias) return;
+  for (int64_t t = 0; t < tokens_; ++t) {
+    kernels_.add(out + t * stride + share.begin, linear.bias + share.begin,
+                 share.end - share.begin);
+  }
+}
+
+// residual += after(linear(input)); input: [tokens, linear.weight.cols]
+void Pass::project(const Linear& linear, const float* input, const Norm& after) {
+  const int64_t width = network_.width;
+  const int64_t cols = linear.weight.cols;
+  const Formats formats = formats_of(kernels_, {&linear.weight});
+  prepare_shared(input, {}, cols, formats);
+  pool_.run([&](int worker) {
+    prepare_private(input, {}, cols, formats, worker);
+    const Share share = share_of(width, worker, pool_.threads(), kRowStep);
+    multiply(linear, rows_for(worker), share, space_.projected, width);
+    if (after.present()) return;
+    for (int64_t t = 0; t < tokens_; ++t) {
+      kernels_.add(space_.residual + t * width + share.begin,
+                   space_.projected + t * width + share.begin, share.end - share.begin);
+    }
+  });
+  if (!after.present()) return;
+  pool_.run([&](int worker) {
+    const Share share = share_of(tokens_, worker, pool_.threads());
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      float* y = space_.projected + t * width;
+      kernels_.rms_norm(y, after.weight, after.epsilon, width, y);
+      kernels_.add(space_.residual + t * width, y, width);
+    }
+  });
+}
+
+void Pass::run(const AttentionStage& stage, int64_t layer) {
+  const int64_t width = network_.width;
+  const int64_t query_size = network_.heads * network_.head_size;
+  const int64_t kv_size = network_.kv_heads * network_.head_size;
+  const Formats formats =
+      formats_of(kernels_, {&stage.query.weight, &stage.key.weight, &stage.value.weight});
+  prepare_shared(space_.residual, stage.before, width, formats);
+  pool_.run([&](int worker) {
+    prepare_private(space_.residual, stage.before, width, formats, worker);
+    const ActivationRows& rows = rows_for(worker);
+    const int workers = pool_.threads();
+    multiply(stage.query, rows, share_of(query_size, worker, workers, kRowStep), space_.query,
+             query_size);
+    multiply(stage.key, rows, share_of(kv_size, worker, workers, kRowStep), space_.key, kv_size);
+    multiply(stage.value, rows, share_of(kv_size, worker, workers, kRowStep), space_.value,
+             kv_size);
+  });
+  pool_.run([&](int worker) { rotate_and_store(stage, layer, worker); });
+  pool_.run([&](int worker) { attend(stage, layer, worker); });
+  project(stage.output, space_.attended, stage.after);
+}
+
+// Each (token, head) of queries, keys and values is one piece of work.
+void Pass::rotate_and_store(const AttentionStage& stage, int64_t layer, int worker) {
+  const int64_t pieces = network_.heads + 2 * network_.kv_heads;
+  const Share share = share_of(tokens_ * pieces, worker, pool_.threads());
+  for (int64_t i = share.begin; i < share.end; ++i) {
+    place_head(stage, layer, i / pieces, i % pieces, worker);
+  }
+}
+
+// piece: a query head, then a key head, then a value head.
+void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t piece,
+                      int worker) {
+  const int64_t size = network_.head_size;
+  const Rope& rope = network_.ropes[stage.rope];
+  const auto pairs = static_cast<int64_t>(rope.frequencies.size());
+  const auto turn = [&](float* head, const Norm& norm) {
+    if (norm.present()) kernels_.rms_norm(head, norm.weight, norm.epsilon, size, head);
+    kernels_.rotate(head, space_.cosines[stage.rope] + t * pairs,
+                    space_.sines[stage.rope] + t * pairs, pairs, rope.interleaved);
+  };
+  if (piece < network_.heads) {
+    turn(space_.query + (t * network_.heads + piece) * size, stage.query_norm);
+    return;
+  }
+  const bool is_key = piece < network_.heads + network_.kv_heads;
+  const int64_t head = piece - network_.heads - (is_key ? 0 : network_.kv_heads);
+  float* x = (is_key ? space_.key : space_.value) + (t * network_.kv_heads + head) * size;
+  if (is_key) turn(x, stage.key_norm);
+  const BatchToken& token = batch_[static_cast<size_t>(t)];
+  const int64_t slot = token.position % kKvBlockTokens;
+  std::byte* cached = token.block +
+                      (is_key ? kv_.key_offset(layer, head) : kv_.value_offset(layer, head)) +
+                      slot * size * 2;
+  kernels_.to_f16(x, size, reinterpret_cast<uint16_t*>(cached));
+}
+
+// Work is dealt by (token, query head); neighbours that share a key/value head go in one call.
+void Pass::attend(const AttentionStage& stage, int64_t layer, int worker) {
+  const int64_t heads = network_.heads;
+  const int64_t size = network_.head_size;
+  const int64_t group = heads / network_.kv_heads;
+  const Share share = share_of(tokens_ * heads, worker, pool_.threads());
+  for (int64_t i = share.begin; i < share.end;) {
+    const int64_t t = i / heads;
+    const int64_t head = i % heads;
+    const int64_t kv_head = head / group;
+    const int64_t count = std::min((kv_head + 1) * group - head, share.end - i);
+    const BatchToken& token = batch_[static_cast<size_t>(t)];
+    const int64_t end = token.position + 1;
+    kernels_.attend({.query = space_.query + (t * heads + head) * size,
+                     .heads = count,
+                     .head_size = size,
+                     .blocks = token.blocks,
+                     .key_offset = kv_.key_offset(layer, kv_head),
+                     .value_offset = kv_.value_offset(layer, kv_head),
+                     .begin = stage.window > 0 ? std::max<int64_t>(0, end - stage.window) : 0,
+                     .end = end,
+                     .scale = stage.scale,
+                     .softcap = stage.softcap,
+                     .scores = space_.scores[static_cast<size_t>(worker)],
+                     .out = space_.attended + (t * heads + head) * size});
+    i += count;
+  }
+}
+
+void Pass::run(const FeedForwardStage& stage) {
+  const int64_t inner = network_.inner;
+  const Formats formats = formats_of(kernels_, {&stage.gate.weight, &stage.up.weight});
+  prepare_shared(space_.residual, stage.before, network_.width, formats);
+  pool_.run([&](int worker) {
+    prepare_private(space_.residual, stage.before, network_.width, formats, worker);
+    const ActivationRows& rows = rows_for(worker);
+    const Share share = share_of(inner, worker, pool_.threads(), kRowStep);
+    multiply(stage.gate, rows, share, space_.gate, inner);
+    multiply(stage.up, rows, share, space_.up, inner);
+    const auto activate = stage.activation == Activation::kSilu ? kernels_.silu_multiply
+                                                                : kernels_.gelu_multiply;
+    for (int64_t t = 0; t < tokens_; ++t) {
+      float* gate = space_.gate + t * inner + share.begin;
+      activate(gate, space_.up + t * inner + share.begin, share.end - share.begin, gate);
+    }
+  });
+  project(stage.down, space_.gate, stage.after);
+}
+
+int64_t Pass::write_logits() {
+  std::vector<int64_t> wanted;
+  for (int64_t t = 0; t < tokens_; ++t) {
+    if (batch_[static_cast<size_t>(t)].wants_logits) wanted.push_back(t);
+  }
+  const auto rows = static_cast<int64_t>(wanted.size());
+  if (rows == 0) return 0;
+  const Linear& output = network_.output;
+  const int64_t width = network_.width;
+  const ActivationFormat format = kernels_.format_of(output.weight.dtype);
+  const Formats formats = formats_of(kernels_, {&output.weight});
+  pool_.run([&](int worker) {
+    const Share share = share_of(rows, worker, pool_.threads());
+    for (int64_t i = share.begin; i < share.end; ++i) {
+      prepare_row(space_.residual + wanted[static_cast<size_t>(i)] * width, network_.final_norm,
+                  width, formats, space_.shared, i, worker);
+    }
+  });
+  pool_.run([&](int worker) {
+    const Share share = share_of(network_.vocabulary, worker, pool_.threads(), kRowStep);
+    kernels_.matmul(output.weight, space_.shared.view(format, rows, width), share.begin, share.end,
+                    space_.logits, network_.vocabulary);
+    for (int64_t row = 0; row < rows; ++row) {
+      float* logits = space_.logits + row * network_.vocabulary;
+      if (output.bias) {
+        kernels_.add(logits + share.begin, output.bias + share.begin, share.end - share.begin);
+      }
+      if (network_.output_softcap > 0) {
+        const float cap = network_.output_softcap;
+        for (int64_t r = share.begin; r < share.end; ++r) {
+          logits[r] = cap * std::tanh(logits[r] / cap);
+        }
+      }
+    }
+  });
+  return rows;
+}
+
+}  // namespace
+
+int64_t forward(const ForwardContext& context, std::span<const BatchToken> batch) {
+  Pass pass(context, batch);
+  pass.embed();
+  int64_t layer = 0;
+  for (const Stage& stage : context.network.stages) {
+    if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
+      pass.run(*attention, layer++);
+    } else {
+      pass.run(std::get<FeedForwardStage>(stage));
+    }
+  }
+  return pass.write_logits();
+}
+
+}  // namespace ration

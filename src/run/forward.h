@@ -1,0 +1,38 @@
+// run/forward.h - the stages of a network executed over one batch. Private to run/.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/pool.h"
+#include "model/network.h"
+#include "run/kv.h"
+#include "run/workspace.h"
+#include "tensor/kernels.h"
+
+namespace ration {
+
+// One token of the batch.
+struct BatchToken {
+  int32_t token = 0;
+  int64_t position = 0;                     // in its sequence
+  const std::byte* const* blocks = nullptr;  // its sequence's block table
+  std::byte* block = nullptr;               // the block its own position lies in
+  bool wants_logits = false;
+};
+
+struct ForwardContext {
+  const Network& network;
+  const Kernels& kernels;
+  Pool& pool;
+  Workspace& workspace;
+  KvShape kv;
+  bool long_context;  // the engine's context is beyond what longrope calls short
+};
+
+// Embeds the tokens, runs every stage, writes logits of the wanted ones in order.
+// Returns the number of logit rows.
+int64_t forward(const ForwardContext& context, std::span<const BatchToken> batch);
+
+}  // namespace ration

@@ -1,0 +1,158 @@
+#include "run/workspace.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+
+namespace ration {
+namespace {
+
+constexpr std::array kFormats{ActivationFormat::kF32, ActivationFormat::kInt8x32,
+                              ActivationFormat::kInt8x256};
+
+bool wants(const Formats& formats, ActivationFormat format) {
+  switch (format) {
+    case ActivationFormat::kF32: return formats.f32;
+    case ActivationFormat::kInt8x32: return formats.int8x32;
+    case ActivationFormat::kInt8x256: return formats.int8x256;
+  }
+  return false;
+}
+
+// Every format some matrix of the network wants.
+Formats formats_of_network(const Kernels& kernels, const Network& network) {
+  Formats formats = formats_of(kernels, {&network.output.weight});
+  const auto add = [&](std::initializer_list<const Matrix*> matrices) {
+    for (const Matrix* matrix : matrices) formats.add(kernels.format_of(matrix->dtype));
+  };
+  for (const Stage& stage : network.stages) {
+    if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
+      add({&attention->query.weight, &attention->key.weight, &attention->value.weight,
+           &attention->output.weight});
+    } else {
+      const auto& feed_forward = std::get<FeedForwardStage>(stage);
+      add({&feed_forward.gate.weight, &feed_forward.up.weight, &feed_forward.down.weight});
+    }
+  }
+  return formats;
+}
+
+// Hands out 64-byte aligned parts of one allocation.
+class Cutter {
+ public:
+  explicit Cutter(std::byte* base) : base_(base) {}
+
+  std::byte* bytes(int64_t count) {
+    std::byte* part = base_ ? base_ + used_ : nullptr;
+    used_ += (count + 63) / 64 * 64;
+    return part;
+  }
+  float* floats(int64_t count) {
+    return reinterpret_cast<float*>(bytes(count * static_cast<int64_t>(sizeof(float))));
+  }
+  int64_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  int64_t used_ = 0;
+};
+
+}  // namespace
+
+void Formats::add(ActivationFormat format) {
+  f32 |= format == ActivationFormat::kF32;
+  int8x32 |= format == ActivationFormat::kInt8x32;
+  int8x256 |= format == ActivationFormat::kInt8x256;
+}
+
+Formats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> matrices) {
+  Formats formats;
+  for (const Matrix* matrix : matrices) formats.add(kernels.format_of(matrix->dtype));
+  return formats;
+}
+
+Activations ActivationRows::view(ActivationFormat format, int64_t tokens, int64_t cols) const {
+  CHECK(tokens <= capacity);
+  return {format, tokens, cols, data[static_cast<size_t>(format)],
+          activation_row_bytes(format, cols)};
+}
+
+int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int threads,
+                           const EngineOptions& options, std::byte* base) {
+  const int64_t n = options.step_tokens_max;
+  const int64_t query_size = network.heads * network.head_size;
+  const int64_t kv_size = network.kv_heads * network.head_size;
+  const int64_t widest = std::max({network.width, query_size, network.inner});
+  const Formats formats = formats_of_network(kernels, network);
+  Cutter cut(base);
+  residual = cut.floats(n * network.width);
+  query = cut.floats(n * query_size);
+  key = cut.floats(n * kv_size);
+  value = cut.floats(n * kv_size);
+  attended = cut.floats(n * query_size);
+  gate = cut.floats(n * network.inner);
+  up = cut.floats(n * network.inner);
+  projected = cut.floats(n * network.width);
+  logits = cut.floats(options.logit_rows_max * network.vocabulary);
+  for (const Rope& rope : network.ropes) {
+    const auto pairs = static_cast<int64_t>(rope.frequencies.size());
+    cosines.push_back(cut.floats(n * pairs));
+    sines.push_back(cut.floats(n * pairs));
+  }
+  const auto activation_rows = [&](int64_t rows) {
+    ActivationRows result;
+    result.capacity = rows;
+    for (ActivationFormat format : kFormats) {
+      if (!wants(formats, format)) continue;
+      result.data[static_cast<size_t>(format)] =
+          cut.bytes(rows * activation_row_bytes(format, widest));
+    }
+    return result;
+  };
+  shared = activation_rows(std::max(n, options.logit_rows_max));
+  for (int worker = 0; worker < threads; ++worker) {
+    own.push_back(activation_rows(kPrivateTokens));
+    normed.push_back(cut.floats(widest));
+    scores.push_back(cut.floats(network.heads / network.kv_heads * options.context));
+  }
+  return cut.used();
+}
+
+Bytes Workspace::bytes(const Network& network, const Kernels& kernels, int threads,
+                       const EngineOptions& options) {
+  Workspace probe;
+  return Bytes{probe.lay_out(network, kernels, threads, options, nullptr)};
+}
+
+Result<std::unique_ptr<Workspace>> Workspace::make(const Network& network, const Kernels& kernels,
+                                                   int threads, const EngineOptions& options,
+                                                   Budget& budget) {
+  const Bytes size = bytes(network, kernels, threads, options);
+  Result<Charge> charge = budget.reserve(Tag::kActivations, size);
+  if (!charge) return charge.error();
+  void* base = ::mmap(nullptr, static_cast<size_t>(size.count), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) {
+    return Error{Code::kOverBudget,
+                 fmt::format("the system refused {} for activations: {}", to_text(size),
+                             error_text(errno)),
+                 Shortfall{.wanted = size.count, .available = 0}};
+  }
+  std::unique_ptr<Workspace> workspace(new Workspace);
+  workspace->base_ = static_cast<std::byte*>(base);
+  workspace->size_ = size.count;
+  workspace->charge_ = std::move(*charge);
+  const int64_t used =
+      workspace->lay_out(network, kernels, threads, options, workspace->base_);
+  CHECK(used == size.count);
+  return workspace;
+}
+
+Workspace::~Workspace() {
+  if (base_) ::munmap(base_, static_cast<size_t>(size_));
+}
+
+}  // namespace ration
