@@ -52,14 +52,18 @@ function(ration_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# ration_fuzz(NAME SOURCES x_fuzz.cpp NEEDS model): a libFuzzer target, built in the asan preset;
-# test/fuzz/CMakeLists.txt replays its corpus and mutates for a bounded number of runs.
+# ration_fuzz(NAME SOURCES x_fuzz.cpp NEEDS model RUNS 20000): a libFuzzer target, built in the asan
+# preset. Its ctest entry replays test/fuzz/corpus/NAME and then mutates for RUNS inputs, a share that
+# fits CI; a long campaign is -DRATION_FUZZ_RUNS=100000 (or 10000000) and ctest -L fuzz.
+set(RATION_FUZZ_RUNS "" CACHE STRING "inputs each fuzz target tries, in place of its own number")
 function(ration_fuzz name)
   cmake_parse_arguments(ARG "" "RUNS;MAX_LEN" "SOURCES;NEEDS" ${ARGN})
   if(NOT RATION_FUZZ)
     return()
   endif()
-  if(NOT ARG_RUNS)
+  if(RATION_FUZZ_RUNS)
+    set(ARG_RUNS ${RATION_FUZZ_RUNS})
+  elseif(NOT ARG_RUNS)
     set(ARG_RUNS 20000)
   endif()
   if(NOT ARG_MAX_LEN)
@@ -76,7 +80,7 @@ function(ration_fuzz name)
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
   add_test(NAME fuzz_${name} COMMAND ${name}_fuzz -runs=${ARG_RUNS} -max_len=${ARG_MAX_LEN}
            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -seed=1
-           -artifact_prefix=${CMAKE_BINARY_DIR}/fuzz/
+           -artifact_prefix=${CMAKE_BINARY_DIR}/fuzz/${name}_
            ${CMAKE_BINARY_DIR}/fuzz/${name} ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/${name})
-  set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 600)
+  set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 3600)
 endfunction()

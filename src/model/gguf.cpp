@@ -117,8 +117,9 @@ Result<Gguf> Gguf::open_parts(std::span<const fs::path> paths) {
 Status Gguf::index_tensors() {
   tensor_index_.reserve(tensors_.size());
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    if (!tensor_index_.emplace(tensors_[i].name, i).second) {
-      return error(fmt::format("tensor {}: found twice, wanted once", gguf_quoted(tensors_[i].name)));
+    const std::string& name = tensors_[i].name;
+    if (!tensor_index_.emplace(name, i).second) {
+      return error(fmt::format("tensor {}: found twice, wanted once", gguf_quoted(name)));
     }
   }
   return {};
