@@ -97,7 +97,7 @@ def base(name, architecture, vocabulary, seed, *, width, layers, heads, kv_heads
     return model
 
 
-def attention(model, block, *, fused=False, biases=(), output_bias=False, peak=1.6, out=1.0):
+def attention(model, block, *, fused=False, biases=(), output_bias=False, peak=1.15, out=0.8):
     """peak: deviation of a query and a key entry; their product, scaled, has its square."""
     query, kv = model.heads * model.head_size, model.kv_heads * model.head_size
     model.norm(f"{block}.attn_norm", model.width)
@@ -114,7 +114,7 @@ def attention(model, block, *, fused=False, biases=(), output_bias=False, peak=1
         model.vector(f"{block}.attn_output.bias", model.width, 0.0, 0.2)
 
 
-def feed_forward(model, block, *, fused=False, biases=False, out=1.2):
+def feed_forward(model, block, *, fused=False, biases=False, out=1.0):
     model.norm(f"{block}.ffn_norm", model.width)
     if fused:
         model.matrix(f"{block}.ffn_up", 2 * model.inner, model.width, gain=1.2)
@@ -249,8 +249,8 @@ def qwen3(name, seed, **options):
     model.set(rope__freq_base=1000000.0)
     for block in blocks(model):
         attention(model, block, peak=1.0)
-        model.norm(f"{block}.attn_q_norm", model.head_size, centre=1.5)
-        model.norm(f"{block}.attn_k_norm", model.head_size, centre=1.5)
+        model.norm(f"{block}.attn_q_norm", model.head_size, centre=1.2)
+        model.norm(f"{block}.attn_k_norm", model.head_size, centre=1.2)
         feed_forward(model, block)
     return model
 
@@ -270,8 +270,8 @@ def gemma3(name, seed, **options):
     model.set(rope__freq_base=1000000.0, attention__sliding_window=24)
     for block in blocks(model):
         attention(model, block, peak=1.0)
-        model.norm(f"{block}.attn_q_norm", model.head_size, centre=1.5)
-        model.norm(f"{block}.attn_k_norm", model.head_size, centre=1.5)
+        model.norm(f"{block}.attn_q_norm", model.head_size, centre=1.2)
+        model.norm(f"{block}.attn_k_norm", model.head_size, centre=1.2)
         model.norm(f"{block}.post_attention_norm", model.width, centre=0.9)
         feed_forward(model, block)
         model.norm(f"{block}.post_ffw_norm", model.width, centre=0.9)
@@ -286,8 +286,8 @@ def gemma3_plain():
 def gemma3_linear():
     """Linear scaling, which concerns the full layers only; a period of two; a window of 33."""
     model = gemma3("gemma3-linear", 13, layers=4, heads=4, kv_heads=2)
-    model.set(rope__scaling__type="linear", rope__scaling__factor=4.0,
-              rope__freq_base=20000.0, rope__freq_base_swa=5000.0, attention__sliding_window=33,
+    model.set(rope__scaling__type="linear", rope__scaling__factor=2.0,
+              rope__freq_base=8000.0, rope__freq_base_swa=5000.0, attention__sliding_window=33,
               attention__sliding_window_pattern=2)
     return model
 
