@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tensor/cpu.h"
 #include "tensor/kernel/activation.h"
 #include "tensor/kernel/sets.h"
 
@@ -13,12 +14,13 @@ namespace {
 // One set: what it is, and whether this processor and operating system can run it.
 struct Row {
   const Kernels* kernels;
-  bool (*supported)();
+  bool (*supported)(const CpuBits& bits);
 };
 
 // Best first.
 constexpr std::array kSets{
-    Row{&kReferenceKernels, [] { return true; }},
+    Row{&kAvx2Kernels, has_avx2},
+    Row{&kReferenceKernels, [](const CpuBits&) { return true; }},
 };
 
 }  // namespace
@@ -37,9 +39,10 @@ int64_t activation_row_bytes(ActivationFormat format, int64_t cols) {
 
 std::span<const Kernels* const> available_kernels() {
   static const std::vector<const Kernels*> kAvailable = [] {
+    const CpuBits bits = read_cpu_bits();
     std::vector<const Kernels*> sets;
     for (const Row& row : kSets) {
-      if (row.supported()) sets.push_back(row.kernels);
+      if (row.supported(bits)) sets.push_back(row.kernels);
     }
     return sets;
   }();

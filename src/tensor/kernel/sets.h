@@ -6,15 +6,21 @@
 namespace ration {
 
 extern const Kernels kReferenceKernels;
+extern const Kernels kAvx2Kernels;
 
-// The groups of the reference set: one file each.
+// The groups of a set that live in files of their own.
 namespace reference {
-
 ActivationFormat format_of(DType dtype);
 void quantize(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride);
 void attend(const AttendArguments& arguments);
-
 }  // namespace reference
+
+namespace avx2 {
+ActivationFormat format_of(DType dtype);
+void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride);
+}  // namespace avx2
+
 }  // namespace ration

@@ -1,0 +1,152 @@
+// How fast each set multiplies each weight type: one token over weights that no cache holds (GB/s
+// of weights), and 128 tokens (GOP/s, two operations a weight and token). Attention: GB/s of keys
+// and values. Every product is checked against one in double before it is timed.
+//
+// matmul_bench --benchmark_filter='decode/avx2/Q4_K'
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "base/pool.h"
+#include "samples.h"
+
+namespace ration {
+namespace {
+
+constexpr int64_t kDecodeBytes = 160'000'000;  // several times the last-level cache
+constexpr int64_t kCols = 1536;
+
+struct Case {
+  const Kernels* set;
+  DType dtype;
+  int threads;
+  int64_t tokens;
+};
+
+// The first rows are random, the rest repeat them: filling 160 MB from the generator takes seconds.
+samples::Weights many_rows(DType dtype, int64_t rows) {
+  Rng rng(1);
+  const int64_t distinct = std::min<int64_t>(rows, 256);
+  samples::Weights some = samples::random_weights(dtype, distinct, kCols, rng);
+  Matrix matrix{.dtype = dtype, .rows = rows, .cols = kCols};
+  auto bytes = std::make_shared<samples::Bytes64>(matrix.bytes());
+  for (int64_t r = 0; r < rows; ++r) {
+    std::memcpy(bytes->data() + r * matrix.row_bytes(), some.matrix.row(r % distinct),
+                static_cast<size_t>(matrix.row_bytes()));
+  }
+  matrix.data = bytes->data();
+  return {matrix, bytes};
+}
+
+void check(const Matrix& w, const samples::Tokens& x, const std::vector<float>& out) {
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t r = 0; r < w.rows; r += w.rows / 37 + 1) {
+    dequantize_row(w, r, row.data());
+    for (int64_t t = 0; t < x.activations.tokens; ++t) {
+      double sum = 0, magnitude = 0;
+      for (int64_t c = 0; c < w.cols; ++c) {
+        const double term = static_cast<double>(row[static_cast<size_t>(c)]) *
+                            x.numbers[static_cast<size_t>(t * w.cols + c)];
+        sum += term;
+        magnitude += std::fabs(term);
+      }
+      const double found = static_cast<double>(out[static_cast<size_t>(t * w.rows + r)]);
+      CHECK(std::fabs(found - sum) <= 2e-6 * magnitude, "the product is wrong");
+    }
+  }
+}
+
+void multiply(benchmark::State& state, const Case& c) {
+  const int64_t bytes_a_row = row_bytes(c.dtype, kCols);
+  const int64_t rows = c.tokens == 1 ? kDecodeBytes / bytes_a_row : 2048;
+  const samples::Weights w = many_rows(c.dtype, rows);
+  Rng rng(2);
+  const samples::Tokens x = samples::quantized(
+      *c.set, c.set->format_of(c.dtype), samples::random_numbers(c.tokens * kCols, rng), kCols);
+  std::vector<float> out(static_cast<size_t>(rows * c.tokens));
+  Pool pool(c.threads);
+  const auto once = [&] {
+    pool.run([&](int worker) {
+      const Share share = share_of(rows, worker, c.threads, 32);
+      c.set->matmul(w.matrix, x.activations, share.begin, share.end, out.data(), rows);
+    });
+  };
+  once();
+  check(w.matrix, x, out);
+  for (auto _ : state) once();
+  const double count = static_cast<double>(state.iterations());
+  state.counters["GB/s"] = benchmark::Counter(count * static_cast<double>(w.matrix.bytes()) / 1e9,
+                                              benchmark::Counter::kIsRate);
+  state.counters["GOP/s"] = benchmark::Counter(
+      count * 2 * static_cast<double>(rows * kCols * c.tokens) / 1e9, benchmark::Counter::kIsRate);
+}
+
+// One layer of one sequence: `heads` query heads on each of two kv heads.
+void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t head_size,
+            int64_t positions) {
+  const int64_t block_halves = 2 * 32 * head_size;
+  const int64_t blocks = (positions + 31) / 32;
+  Rng rng(3);
+  std::vector<uint16_t> cache(static_cast<size_t>(blocks * block_halves));
+  for (uint16_t& half : cache) half = f32_to_f16(samples::normal(rng));
+  std::vector<const std::byte*> table;
+  for (int64_t b = 0; b < blocks; ++b) {
+    table.push_back(reinterpret_cast<const std::byte*>(cache.data() + b * block_halves));
+  }
+  const std::vector<float> query = samples::random_numbers(heads * head_size, rng);
+  std::vector<float> scores(static_cast<size_t>(heads * positions));
+  std::vector<float> out(query.size());
+  const AttendArguments arguments{.query = query.data(),
+                                  .heads = heads,
+                                  .head_size = head_size,
+                                  .blocks = table.data(),
+                                  .value_offset = block_halves,
+                                  .end = positions,
+                                  .scale = 0.1f,
+                                  .scores = scores.data(),
+                                  .out = out.data()};
+  for (auto _ : state) set->attend(arguments);
+  state.counters["GB/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * positions * head_size * 4) / 1e9,
+                         benchmark::Counter::kIsRate);
+}
+
+void register_all() {
+  for (const Kernels* set : available_kernels()) {
+    const std::string isa(set->isa);
+    for (const DTypeInfo& info : kDTypes) {
+      for (int threads : {1, 2}) {
+        for (int64_t tokens : {1, 4, 128}) {
+          const Case c{set, info.dtype, threads, tokens};
+          const std::string work = tokens == 1 ? "decode" : "tokens" + std::to_string(tokens);
+          const std::string name = work + "/" + isa + "/" + std::string(info.name) + "/threads" +
+                                   std::to_string(threads);
+          benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) {
+            multiply(state, c);
+          })->UseRealTime();
+        }
+      }
+    }
+    for (auto [heads, size] : {std::pair{3, 64}, {6, 128}, {1, 128}, {4, 256}}) {
+      const std::string name =
+          "attend/" + isa + "/heads" + std::to_string(heads) + "x" + std::to_string(size);
+      benchmark::RegisterBenchmark(
+          name.c_str(), [=](benchmark::State& state) { attend(state, set, heads, size, 2048); });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ration
+
+int main(int argc, char** argv) {
+  ration::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

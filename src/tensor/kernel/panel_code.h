@@ -1,0 +1,315 @@
+// tensor/kernel/panel_code.h - products of quantised weights and int8 activations, for every set.
+//
+// kLanes rows at a time, a lane a row. One token or a few: each group of rows is unpacked into
+// registers or a small buffer, used and forgotten. Many tokens: a panel of kGroups * kLanes rows
+// and some columns is unpacked once, then multiplied by all tokens, tile by tile.
+//
+// The rule of roles holds because every path does, for a (row, token) pair and block after block,
+// the same three things: an exact integer sum, one product of scales, one fused multiply-add.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/kernel/activation.h"
+#include "tensor/kernel/block_code.h"
+#include "tensor/matrix.h"
+
+namespace ration {
+namespace {
+
+// What a product works on, as plain numbers.
+struct Job {
+  const uint8_t* weights;
+  int64_t row_bytes;
+  int64_t cols;
+  const std::byte* x;
+  int64_t x_bytes;  // from one token to the next
+  int64_t tokens;
+  int64_t row_begin;
+  int64_t row_end;
+  float* out;
+  int64_t out_stride;
+};
+
+// Tokens that share an unpacked panel, and rows that share the activations of a range of columns.
+constexpr int64_t kPanelTokens = 128;
+constexpr int64_t kPanelRows = 128;
+
+// Where the rows of a group start; rows past the end repeat the last one.
+template <class L>
+struct RowPointers {
+  const uint8_t* at[L::kLanes];
+  RowPointers(const Job& job, int64_t row) {
+    for (int i = 0; i < L::kLanes; ++i) {
+      const int64_t r = row + i < job.row_end ? row + i : job.row_end - 1;
+      at[i] = job.weights + r * job.row_bytes;
+    }
+  }
+};
+
+// 32 columns a block.
+template <class L, class Type>
+struct Product32 {
+  using I = typename L::I;
+  using F = typename L::F;
+  using Group = Group32<L>;
+  static constexpr int64_t kColumns = 32;
+  static constexpr int32_t kOffset = Type::kBits == 8 ? L::kSignedOffset : Type::kOffset;
+
+  // sums[t][r] += groups[r] . block `block` of x[t]
+  template <int kGroups, int kTokens>
+  static void add(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
+                  F (&sums)[kTokens][kGroups]) {
+    I dots[kTokens][kGroups];
+    integer_dots<kGroups, kTokens>(groups, x, block * 32, dots);
+    const int64_t scales = int8x32_scales_at(cols) + block * 4;
+    const int64_t scaled_sums = int8x32_scaled_sums_at(cols) + block * 4;
+    const int64_t quant_sums = int8x32_sums_at(cols) + block * 4;
+    for (int t = 0; t < kTokens; ++t) {
+      const F x_scale = L::broadcast_float(x[t] + scales);
+      for (int r = 0; r < kGroups; ++r) {
+        I dot = dots[t][r];
+        if constexpr (kOffset != 0) {
+          dot = L::sub32(dot, L::set32(L::int_at(x[t] + quant_sums) * kOffset));
+        }
+        sums[t][r] = L::fma(L::to_float(dot), L::mul(groups[r].scale, x_scale), sums[t][r]);
+        if constexpr (Type::kMin) {
+          const F x_sum = L::broadcast_float(x[t] + scaled_sums);
+          sums[t][r] = L::fma(groups[r].min, x_sum, sums[t][r]);
+        }
+      }
+    }
+  }
+
+  template <int kGroups, int kTokens>
+  static void integer_dots(const Group* groups, const std::byte* const* x, int64_t at,
+                           I (&dots)[kTokens][kGroups]) {
+    constexpr int kSteps = L::template kSteps<Type::kBits>;
+    for (int first = 0; first < 8; first += kSteps) {
+      I part[kTokens][kGroups];
+      for (int j = first; j < first + kSteps; ++j) {
+        for (int t = 0; t < kTokens; ++t) {
+          const I numbers = L::broadcast32(x[t] + at + 4 * j);
+          for (int r = 0; r < kGroups; ++r) {
+            part[t][r] = j == first ? L::template product<Type::kBits>(groups[r].quads[j], numbers)
+                                    : L::template add_product<Type::kBits>(
+                                          part[t][r], groups[r].quads[j], numbers);
+          }
+        }
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        for (int r = 0; r < kGroups; ++r) {
+          const I wide = L::widen(part[t][r]);
+          dots[t][r] = first == 0 ? wide : L::add32(dots[t][r], wide);
+        }
+      }
+    }
+  }
+};
+
+// 256 columns a block, integer scales a subgroup.
+template <class L, class Type>
+struct Product256 {
+  using I = typename L::I;
+  using F = typename L::F;
+  using Group = Group256<L>;
+  static constexpr int64_t kColumns = 256;
+  static constexpr int kQuads = Type::kSubgroup / 4;  // a subgroup
+  static constexpr int kPairs = 128 / Type::kSubgroup;
+
+  template <int kGroups, int kTokens>
+  static void add(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
+                  F (&sums)[kTokens][kGroups]) {
+    I dots[kTokens][kGroups];
+    for (int g = 0; g < 2 * kPairs; ++g) {
+      add_subgroup<kGroups, kTokens>(groups, x, block * 256, g, dots);
+    }
+    const int64_t scales = int8x256_scales_at(cols) + block * 4;
+    const int64_t subgroup_sums = Type::kSubgroup == 32 ? int8x256_sums32_at(cols) + block * 16
+                                                        : int8x256_sums16_at(cols) + block * 32;
+    for (int t = 0; t < kTokens; ++t) {
+      const F x_scale = L::broadcast_float(x[t] + scales);
+      for (int r = 0; r < kGroups; ++r) {
+        I offsets = L::set32(0);
+        for (int p = 0; p < kPairs; ++p) {
+          const I pair = L::broadcast32(x[t] + subgroup_sums + 4 * p);
+          offsets = L::add_pairs(offsets, groups[r].pairs[p], pair);
+        }
+        I dot = dots[t][r];
+        if constexpr (Type::kShift != 0) {
+          dot = L::sub32(dot, L::template shift_left<Type::kShift>(offsets));
+        }
+        sums[t][r] = L::fma(L::to_float(dot), L::mul(groups[r].scale, x_scale), sums[t][r]);
+        if constexpr (Type::kMin) {
+          sums[t][r] = L::fnma(L::to_float(offsets), L::mul(groups[r].min, x_scale), sums[t][r]);
+        }
+      }
+    }
+  }
+
+  // dots[t][r] (+)= scale of subgroup g * (its quants . x[t])
+  template <int kGroups, int kTokens>
+  static void add_subgroup(const Group* groups, const std::byte* const* x, int64_t at, int g,
+                           I (&dots)[kTokens][kGroups]) {
+    constexpr int kMost = L::template kSteps<Type::kBits>;
+    constexpr int kSteps = kMost < kQuads ? kMost : kQuads;
+    for (int first = g * kQuads; first < (g + 1) * kQuads; first += kSteps) {
+      I part[kTokens][kGroups];
+      for (int j = first; j < first + kSteps; ++j) {
+        for (int t = 0; t < kTokens; ++t) {
+          const I numbers = L::broadcast32(x[t] + at + 4 * j);
+          for (int r = 0; r < kGroups; ++r) {
+            part[t][r] = j == first ? L::template product<Type::kBits>(groups[r].quads[j], numbers)
+                                    : L::template add_product<Type::kBits>(
+                                          part[t][r], groups[r].quads[j], numbers);
+          }
+        }
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        for (int r = 0; r < kGroups; ++r) {
+          const I wide = L::widen_scaled(part[t][r], groups[r].scales[g]);
+          dots[t][r] = first == 0 ? wide : L::add32(dots[t][r], wide);
+        }
+      }
+    }
+  }
+};
+
+// Stores kLanes rows' results, or as many as there are rows.
+template <class L>
+void store_rows(const Job& job, int64_t token, int64_t row, typename L::F sums) {
+  float* out = job.out + token * job.out_stride + row;
+  const int64_t rows = job.row_end - row;
+  if (rows >= L::kLanes) {
+    L::store(out, sums);
+  } else if (rows > 0) {
+    L::store_some(out, rows, sums);
+  }
+}
+
+template <class L>
+typename L::F load_rows_so_far(const Job& job, int64_t token, int64_t row) {
+  const float* out = job.out + token * job.out_stride + row;
+  const int64_t rows = job.row_end - row;
+  if (rows >= L::kLanes) return L::load(out);
+  return rows > 0 ? L::load_some(out, rows) : L::zero();
+}
+
+// kTokens tokens from `token` on, every row: weights are unpacked, used at once and forgotten.
+template <class L, class Product, class Type, int kTokens>
+void stream(const Job& job, int64_t token) {
+  const std::byte* x[kTokens];
+  for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
+  const int64_t blocks = job.cols / Product::kColumns;
+  for (int64_t row = job.row_begin; row < job.row_end; row += L::kLanes) {
+    const RowPointers<L> rows(job, row);
+    typename L::F sums[kTokens][1];
+    for (int t = 0; t < kTokens; ++t) sums[t][0] = L::zero();
+    // The next group's bytes lie in one run: fetched in order while this group is worked on.
+    const uint8_t* ahead = job.weights + (row + L::kLanes) * job.row_bytes;
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = b * Type::kBytes;
+      for (int line = 0; line < L::kLanes * Type::kBytes; line += 64) {
+        __builtin_prefetch(ahead + b * L::kLanes * Type::kBytes + line, 0, 2);
+      }
+      typename Product::Group group;
+      Type::template unpack<L>(rows.at, at, group);
+      Product::template add<1, kTokens>(&group, x, job.cols, b, sums);
+    }
+    for (int t = 0; t < kTokens; ++t) store_rows<L>(job, token + t, row, sums[t][0]);
+  }
+}
+
+// One tile: an unpacked panel times kTokens tokens, added to what earlier columns gave.
+template <class L, class Product, int kGroups, int kTokens>
+void multiply_tile(const Job& job, const typename Product::Group* panel, int64_t first_block,
+                   int64_t blocks, int64_t row, int64_t token) {
+  const std::byte* x[kTokens];
+  for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
+  typename L::F sums[kTokens][kGroups];
+  for (int t = 0; t < kTokens; ++t) {
+    for (int r = 0; r < kGroups; ++r) {
+      sums[t][r] =
+          first_block == 0 ? L::zero() : load_rows_so_far<L>(job, token + t, row + r * L::kLanes);
+    }
+  }
+  for (int64_t b = 0; b < blocks; ++b) {
+    Product::template add<kGroups, kTokens>(panel + b * kGroups, x, job.cols, first_block + b,
+                                            sums);
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    for (int r = 0; r < kGroups; ++r) {
+      store_rows<L>(job, token + t, row + r * L::kLanes, sums[t][r]);
+    }
+  }
+}
+
+// Every tile of one panel.
+template <class L, class Product, class Type>
+void multiply_panel(const Job& job, int64_t row, int64_t first_block, int64_t blocks, int64_t token,
+                    int64_t token_end) {
+  constexpr int kGroups = L::kGroups;
+  constexpr int kTokens = L::kTokens;
+  typename Product::Group panel[L::kPanelColumns / Product::kColumns * kGroups];
+  for (int r = 0; r < kGroups; ++r) {
+    const RowPointers<L> rows(job, row + r * L::kLanes);
+    for (int64_t b = 0; b < blocks; ++b) {
+      Type::template unpack<L>(rows.at, (first_block + b) * Type::kBytes, panel[b * kGroups + r]);
+    }
+  }
+  for (; token + kTokens <= token_end; token += kTokens) {
+    multiply_tile<L, Product, kGroups, kTokens>(job, panel, first_block, blocks, row, token);
+  }
+  for (; token < token_end; ++token) {
+    multiply_tile<L, Product, kGroups, 1>(job, panel, first_block, blocks, row, token);
+  }
+}
+
+template <class L, class Product, class Type>
+void multiply_many(const Job& job) {
+  const int64_t blocks = job.cols / Product::kColumns;
+  const int64_t blocks_a_panel = L::kPanelColumns / Product::kColumns;
+  for (int64_t token = 0; token < job.tokens; token += kPanelTokens) {
+    const int64_t last = token + kPanelTokens;
+    const int64_t token_end = last < job.tokens ? last : job.tokens;
+    for (int64_t top = job.row_begin; top < job.row_end; top += kPanelRows) {
+      const int64_t bottom = top + kPanelRows < job.row_end ? top + kPanelRows : job.row_end;
+      for (int64_t b = 0; b < blocks; b += blocks_a_panel) {
+        const int64_t count = b + blocks_a_panel < blocks ? blocks_a_panel : blocks - b;
+        for (int64_t row = top; row < bottom; row += L::kGroups * L::kLanes) {
+          multiply_panel<L, Product, Type>(job, row, b, count, token, token_end);
+        }
+      }
+    }
+  }
+}
+
+template <class L, class Product, class Type>
+void multiply(const Job& job) {
+  switch (job.tokens) {
+    case 0:
+      return;
+    case 1:
+      return stream<L, Product, Type, 1>(job, 0);
+    case 2:
+      return stream<L, Product, Type, 2>(job, 0);
+    case 3:
+      return stream<L, Product, Type, 3>(job, 0);
+    default:
+      return multiply_many<L, Product, Type>(job);
+  }
+}
+
+template <class L, class Type>
+void multiply32(const Job& job) {
+  multiply<L, Product32<L, Type>, Type>(job);
+}
+
+template <class L, class Type>
+void multiply256(const Job& job) {
+  multiply<L, Product256<L, Type>, Type>(job);
+}
+
+}  // namespace
+}  // namespace ration
