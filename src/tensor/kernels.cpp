@@ -19,6 +19,7 @@ struct Row {
 
 // Best first.
 constexpr std::array kSets{
+    Row{&kAvx512Kernels, has_avx512_vnni},
     Row{&kAvx2Kernels, has_avx2},
     Row{&kReferenceKernels, [](const CpuBits&) { return true; }},
 };

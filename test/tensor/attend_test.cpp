@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "samples.h"
+#include "sets.h"
 
 namespace ration {
 namespace {
@@ -85,7 +86,7 @@ std::vector<double> expected(const Cache& cache, const std::vector<float>& query
   return out;
 }
 
-class Attend : public testing::TestWithParam<const Kernels*> {};
+class Attend : public testing::TestWithParam<samples::NamedSet> {};
 
 TEST_P(Attend, equals_softmax_in_double) {
   Rng rng(1);
@@ -96,7 +97,7 @@ TEST_P(Attend, equals_softmax_in_double) {
       for (auto [begin, end] : {std::pair{0, 1}, {0, 31}, {0, 32}, {31, 33}, {0, 193}, {45, 200}}) {
         for (float softcap : {0.0f, 2.0f}) {
           const std::vector<float> found =
-              attend(*GetParam(), cache, query, heads, begin, end, softcap);
+              attend(*GetParam().kernels, cache, query, heads, begin, end, softcap);
           const std::vector<double> wanted = expected(cache, query, heads, begin, end, softcap);
           for (size_t i = 0; i < wanted.size(); ++i) {
             ASSERT_NEAR(static_cast<double>(found[i]), wanted[i], 5e-6)
@@ -118,10 +119,10 @@ TEST_P(Attend, of_a_head_does_not_depend_on_the_other_heads_or_the_blocks_addres
       rebased.blocks[b] = reinterpret_cast<const std::byte*>(rebased.store[b].data());
     }
     const std::vector<float> query = samples::random_numbers(9 * size, rng);
-    const std::vector<float> all = attend(*GetParam(), cache, query, 9, 3, 97, 0);
+    const std::vector<float> all = attend(*GetParam().kernels, cache, query, 9, 3, 97, 0);
     for (int64_t h = 0; h < 9; ++h) {
       const std::vector<float> own(query.begin() + h * size, query.begin() + (h + 1) * size);
-      const std::vector<float> found = attend(*GetParam(), rebased, own, 1, 3, 97, 0);
+      const std::vector<float> found = attend(*GetParam().kernels, rebased, own, 1, 3, 97, 0);
       for (int64_t i = 0; i < size; ++i) {
         ASSERT_EQ(std::bit_cast<uint32_t>(found[static_cast<size_t>(i)]),
                   std::bit_cast<uint32_t>(all[static_cast<size_t>(h * size + i)]))
@@ -139,16 +140,15 @@ TEST_P(Attend, picks_the_value_whose_key_matches_when_scores_are_far_apart) {
     cache.store[1][static_cast<size_t>(cache.key_offset / 2 + 8 * size + i)] = f32_to_f16(60);
   }
   const std::vector<float> query(static_cast<size_t>(size), 50.0f);
-  const std::vector<float> found = attend(*GetParam(), cache, query, 1, 0, 64, 0);
+  const std::vector<float> found = attend(*GetParam().kernels, cache, query, 1, 0, 64, 0);
   for (int64_t i = 0; i < size; ++i) {
     EXPECT_EQ(static_cast<double>(found[static_cast<size_t>(i)]),
               cache.at(40, cache.value_offset, i));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sets, Attend,
-                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
-                         [](const auto& info) { return std::string(info.param->isa); });
+INSTANTIATE_TEST_SUITE_P(Sets, Attend, testing::ValuesIn(samples::all_sets()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace ration

@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <string>
 
 #include "samples.h"
+#include "sets.h"
 
 namespace ration {
 namespace {
@@ -43,10 +45,10 @@ void expect_exact_product(const Kernels& set, const Matrix& w, const Tokens& x) 
   }
 }
 
-class Matmul : public testing::TestWithParam<const Kernels*> {};
+class Matmul : public testing::TestWithParam<samples::NamedSet> {};
 
 TEST_P(Matmul, equals_the_product_in_double_for_every_type_and_shape) {
-  const Kernels& set = *GetParam();
+  const Kernels& set = *GetParam().kernels;
   Rng rng(1);
   for (const DTypeInfo& info : kDTypes) {
     for (int64_t cols : {32, 64, 96, 256, 512, 576, 896, 1536}) {
@@ -67,7 +69,7 @@ TEST_P(Matmul, equals_the_product_in_double_for_every_type_and_shape) {
 }
 
 TEST_P(Matmul, survives_extreme_and_zero_blocks) {
-  const Kernels& set = *GetParam();
+  const Kernels& set = *GetParam().kernels;
   Rng rng(2);
   for (const DTypeInfo& info : kDTypes) {
     const int64_t cols = 1024;
@@ -92,7 +94,7 @@ TEST_P(Matmul, survives_extreme_and_zero_blocks) {
 
 // The rule of roles: a (row, token) pair has one result, whatever else is in the call.
 TEST_P(Matmul, is_bit_identical_for_every_batch_and_split) {
-  const Kernels& set = *GetParam();
+  const Kernels& set = *GetParam().kernels;
   Rng rng(3);
   for (const DTypeInfo& info : kDTypes) {
     const int64_t cols = info.block_elements == 256 ? 768 : 608;
@@ -133,7 +135,7 @@ TEST_P(Matmul, is_bit_identical_for_every_batch_and_split) {
 }
 
 TEST_P(Matmul, takes_weights_at_any_address) {
-  const Kernels& set = *GetParam();
+  const Kernels& set = *GetParam().kernels;
   Rng rng(4);
   for (const DTypeInfo& info : kDTypes) {
     const int64_t cols = 512;
@@ -151,9 +153,37 @@ TEST_P(Matmul, takes_weights_at_any_address) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sets, Matmul,
-                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
-                         [](const auto& info) { return std::string(info.param->isa); });
+// Integer sums are exact and the few float operations are the same, so the fast sets agree on every
+// bit; a machine's width does not change an answer.
+TEST(MatmulSets, the_fast_sets_agree_bit_for_bit_on_int8_activations) {
+  const std::vector<samples::NamedSet> sets = samples::all_sets();
+  Rng rng(5);
+  int compared = 0;
+  for (const DTypeInfo& info : kDTypes) {
+    const int64_t cols = 1536;
+    const Weights w = random_weights(info.dtype, 37, cols, rng);
+    const std::vector<float> numbers = random_numbers(9 * cols, rng);
+    std::vector<float> wanted;
+    for (const samples::NamedSet& set : sets) {
+      const ActivationFormat format = set.kernels->format_of(info.dtype);
+      if (format == ActivationFormat::kF32) continue;
+      const Tokens x = samples::quantized(*set.kernels, format, numbers, cols);
+      const std::vector<float> found = multiply(*set.kernels, w.matrix, x.activations);
+      if (wanted.empty()) {
+        wanted = found;
+        continue;
+      }
+      ASSERT_EQ(found, wanted) << info.name << " " << set.name;
+      ++compared;
+    }
+  }
+  // Nine types have an integer path; every fast set after the first is compared on each.
+  const int fast_sets = static_cast<int>(sets.size()) - 1;
+  EXPECT_EQ(compared, 9 * std::max(0, fast_sets - 1));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, Matmul, testing::ValuesIn(samples::all_sets()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace ration

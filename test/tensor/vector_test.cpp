@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "samples.h"
+#include "sets.h"
 
 namespace ration {
 namespace {
 
 using samples::random_numbers;
 
-class Vector : public testing::TestWithParam<const Kernels*> {};
+class Vector : public testing::TestWithParam<samples::NamedSet> {};
 
 // Lengths around every vector width.
 const std::vector<int64_t> kLengths{1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 576, 1535};
@@ -25,14 +26,14 @@ TEST_P(Vector, rms_norm_divides_by_the_root_of_the_mean_square) {
     for (float number : x) squares += static_cast<double>(number) * static_cast<double>(number);
     const double root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
     std::vector<float> out(x.size() + 1, 99.0f);
-    GetParam()->rms_norm(x.data(), weight.data(), 1e-5f, n, out.data());
+    GetParam().kernels->rms_norm(x.data(), weight.data(), 1e-5f, n, out.data());
     for (size_t i = 0; i < x.size(); ++i) {
       const double wanted = static_cast<double>(x[i]) / root * static_cast<double>(weight[i]);
       ASSERT_NEAR(static_cast<double>(out[i]), wanted, 1e-6 * std::fabs(wanted));
     }
     EXPECT_EQ(out.back(), 99.0f);
     std::vector<float> in_place = x;
-    GetParam()->rms_norm(in_place.data(), weight.data(), 1e-5f, n, in_place.data());
+    GetParam().kernels->rms_norm(in_place.data(), weight.data(), 1e-5f, n, in_place.data());
     out.pop_back();
     EXPECT_EQ(in_place, out);
   }
@@ -41,7 +42,7 @@ TEST_P(Vector, rms_norm_divides_by_the_root_of_the_mean_square) {
 TEST_P(Vector, rms_norm_of_zeros_is_zero) {
   std::vector<float> x(64, 0.0f);
   const std::vector<float> weight(64, 2.0f);
-  GetParam()->rms_norm(x.data(), weight.data(), 1e-6f, 64, x.data());
+  GetParam().kernels->rms_norm(x.data(), weight.data(), 1e-6f, 64, x.data());
   EXPECT_EQ(x, std::vector<float>(64, 0.0f));
 }
 
@@ -51,7 +52,7 @@ TEST_P(Vector, add_adds_and_touches_nothing_else) {
     std::vector<float> x = random_numbers(n + 1, rng);
     const std::vector<float> before = x;
     const std::vector<float> y = random_numbers(n + 1, rng);
-    GetParam()->add(x.data(), y.data(), n);
+    GetParam().kernels->add(x.data(), y.data(), n);
     for (size_t i = 0; i < static_cast<size_t>(n); ++i) ASSERT_EQ(x[i], before[i] + y[i]);
     EXPECT_EQ(x.back(), before.back());
   }
@@ -88,18 +89,18 @@ void expect_gate(Gate gate, double (*function)(double), double relative, double 
 }
 
 TEST_P(Vector, silu_multiply_equals_the_definition) {
-  expect_gate(GetParam()->silu_multiply, silu, 1e-6, 1e-30);
+  expect_gate(GetParam().kernels->silu_multiply, silu, 1e-6, 1e-30);
 }
 
 TEST_P(Vector, gelu_multiply_equals_the_definition) {
   // The argument of exp has a rounding error of its own, which exp turns into a relative one.
-  expect_gate(GetParam()->gelu_multiply, gelu, 3e-5, 1e-14);
+  expect_gate(GetParam().kernels->gelu_multiply, gelu, 3e-5, 1e-14);
 }
 
 TEST_P(Vector, gates_keep_their_limits) {
   const std::vector<float> x{-1e30f, -1000.0f, -150.0f, -0.0f, 0.0f, 1000.0f, 1e30f, 88.0f};
   const std::vector<float> one(8, 1.0f);
-  for (Gate gate : {GetParam()->silu_multiply, GetParam()->gelu_multiply}) {
+  for (Gate gate : {GetParam().kernels->silu_multiply, GetParam().kernels->gelu_multiply}) {
     std::vector<float> out(8);
     gate(x.data(), one.data(), 8, out.data());
     for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(out[i], 0.0f, 1e-30f) << x[i];
@@ -121,7 +122,7 @@ TEST_P(Vector, rotate_turns_each_pair_by_its_angle) {
     for (bool interleaved : {false, true}) {
       const std::vector<float> before = random_numbers(2 * pairs + 1, rng);
       std::vector<float> head = before;
-      GetParam()->rotate(head.data(), cosines.data(), sines.data(), pairs, interleaved);
+      GetParam().kernels->rotate(head.data(), cosines.data(), sines.data(), pairs, interleaved);
       for (int64_t i = 0; i < pairs; ++i) {
         const size_t p = static_cast<size_t>(interleaved ? 2 * i : i);
         const size_t q = static_cast<size_t>(interleaved ? 2 * i + 1 : i + pairs);
@@ -137,9 +138,8 @@ TEST_P(Vector, rotate_turns_each_pair_by_its_angle) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sets, Vector,
-                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
-                         [](const auto& info) { return std::string(info.param->isa); });
+INSTANTIATE_TEST_SUITE_P(Sets, Vector, testing::ValuesIn(samples::all_sets()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace ration

@@ -48,6 +48,35 @@ struct RowPointers {
   }
 };
 
+// sums[t][r] = quads[first .. first + kSteps) of groups[r] . x[t], in the running form of
+// L::product(). With many sums this stays a loop: unrolled, the compiler orders it token by token
+// and spills.
+template <class L, int kBits, int kSteps, class Group, int kTokens, int kGroups>
+void add_quads(const Group* groups, const std::byte* const* x, int64_t at, int first,
+               typename L::I (&sums)[kTokens][kGroups]) {
+  using I = typename L::I;
+  for (int t = 0; t < kTokens; ++t) {
+    const I numbers = L::broadcast32(x[t] + at + 4 * first);
+    for (int r = 0; r < kGroups; ++r) {
+      sums[t][r] = L::template product<kBits>(groups[r].quads[first], numbers);
+    }
+  }
+  const auto step = [&](int j) {
+    for (int t = 0; t < kTokens; ++t) {
+      const I numbers = L::broadcast32(x[t] + at + 4 * j);
+      for (int r = 0; r < kGroups; ++r) {
+        sums[t][r] = L::template add_product<kBits>(sums[t][r], groups[r].quads[j], numbers);
+      }
+    }
+  };
+  if constexpr (kTokens * kGroups == 1) {
+    for (int j = first + 1; j < first + kSteps; ++j) step(j);
+  } else {
+#pragma clang loop unroll(disable)
+    for (int j = first + 1; j < first + kSteps; ++j) step(j);
+  }
+}
+
 // 32 columns a block.
 template <class L, class Type>
 struct Product32 {
@@ -55,7 +84,9 @@ struct Product32 {
   using F = typename L::F;
   using Group = Group32<L>;
   static constexpr int64_t kColumns = 32;
-  static constexpr int32_t kOffset = Type::kBits == 8 ? L::kSignedOffset : Type::kOffset;
+  static constexpr int kOffset = Type::kBits == 8 ? L::kSignedOffset : Type::kOffset;
+  static constexpr int kShift = kOffset == 0 ? 0 : __builtin_ctz(kOffset);
+  static_assert(kOffset == 0 || kOffset == 1 << kShift);
 
   // sums[t][r] += groups[r] . block `block` of x[t]
   template <int kGroups, int kTokens>
@@ -71,7 +102,8 @@ struct Product32 {
       for (int r = 0; r < kGroups; ++r) {
         I dot = dots[t][r];
         if constexpr (kOffset != 0) {
-          dot = L::sub32(dot, L::set32(L::int_at(x[t] + quant_sums) * kOffset));
+          const I quant_sum = L::broadcast32(x[t] + quant_sums);
+          dot = L::sub32(dot, L::template shift_left<kShift>(quant_sum));
         }
         sums[t][r] = L::fma(L::to_float(dot), L::mul(groups[r].scale, x_scale), sums[t][r]);
         if constexpr (Type::kMin) {
@@ -88,16 +120,7 @@ struct Product32 {
     constexpr int kSteps = L::template kSteps<Type::kBits>;
     for (int first = 0; first < 8; first += kSteps) {
       I part[kTokens][kGroups];
-      for (int j = first; j < first + kSteps; ++j) {
-        for (int t = 0; t < kTokens; ++t) {
-          const I numbers = L::broadcast32(x[t] + at + 4 * j);
-          for (int r = 0; r < kGroups; ++r) {
-            part[t][r] = j == first ? L::template product<Type::kBits>(groups[r].quads[j], numbers)
-                                    : L::template add_product<Type::kBits>(
-                                          part[t][r], groups[r].quads[j], numbers);
-          }
-        }
-      }
+      add_quads<L, Type::kBits, kSteps>(groups, x, at, first, part);
       for (int t = 0; t < kTokens; ++t) {
         for (int r = 0; r < kGroups; ++r) {
           const I wide = L::widen(part[t][r]);
@@ -156,16 +179,7 @@ struct Product256 {
     constexpr int kSteps = kMost < kQuads ? kMost : kQuads;
     for (int first = g * kQuads; first < (g + 1) * kQuads; first += kSteps) {
       I part[kTokens][kGroups];
-      for (int j = first; j < first + kSteps; ++j) {
-        for (int t = 0; t < kTokens; ++t) {
-          const I numbers = L::broadcast32(x[t] + at + 4 * j);
-          for (int r = 0; r < kGroups; ++r) {
-            part[t][r] = j == first ? L::template product<Type::kBits>(groups[r].quads[j], numbers)
-                                    : L::template add_product<Type::kBits>(
-                                          part[t][r], groups[r].quads[j], numbers);
-          }
-        }
-      }
+      add_quads<L, Type::kBits, kSteps>(groups, x, at, first, part);
       for (int t = 0; t < kTokens; ++t) {
         for (int r = 0; r < kGroups; ++r) {
           const I wide = L::widen_scaled(part[t][r], groups[r].scales[g]);
@@ -198,7 +212,7 @@ typename L::F load_rows_so_far(const Job& job, int64_t token, int64_t row) {
 
 // kTokens tokens from `token` on, every row: weights are unpacked, used at once and forgotten.
 template <class L, class Product, class Type, int kTokens>
-void stream(const Job& job, int64_t token) {
+[[gnu::noinline]] void stream(const Job& job, int64_t token) {
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
@@ -223,8 +237,9 @@ void stream(const Job& job, int64_t token) {
 
 // One tile: an unpacked panel times kTokens tokens, added to what earlier columns gave.
 template <class L, class Product, int kGroups, int kTokens>
-void multiply_tile(const Job& job, const typename Product::Group* panel, int64_t first_block,
-                   int64_t blocks, int64_t row, int64_t token) {
+[[gnu::noinline]] void multiply_tile(const Job& job, const typename Product::Group* panel,
+                                     int64_t first_block, int64_t blocks, int64_t row,
+                                     int64_t token) {
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   typename L::F sums[kTokens][kGroups];
@@ -260,6 +275,9 @@ void multiply_panel(const Job& job, int64_t row, int64_t first_block, int64_t bl
   }
   for (; token + kTokens <= token_end; token += kTokens) {
     multiply_tile<L, Product, kGroups, kTokens>(job, panel, first_block, blocks, row, token);
+  }
+  for (; token + kTokens / 2 <= token_end; token += kTokens / 2) {
+    multiply_tile<L, Product, kGroups, kTokens / 2>(job, panel, first_block, blocks, row, token);
   }
   for (; token < token_end; ++token) {
     multiply_tile<L, Product, kGroups, 1>(job, panel, first_block, blocks, row, token);

@@ -6,7 +6,8 @@
 namespace ration {
 
 extern const Kernels kReferenceKernels;
-extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx2Kernels;    // needs has_avx2()
+extern const Kernels kAvx512Kernels;  // needs has_avx512_vnni()
 
 // The groups of a set that live in files of their own.
 namespace reference {
@@ -22,5 +23,11 @@ ActivationFormat format_of(DType dtype);
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride);
 }  // namespace avx2
+
+namespace avx512 {
+ActivationFormat format_of(DType dtype);
+void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride);
+}  // namespace avx512
 
 }  // namespace ration

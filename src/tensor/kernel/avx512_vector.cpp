@@ -1,0 +1,24 @@
+// The AVX-512 set's functions of vectors and its attention, and the table of the set.
+#include "tensor/kernel/attend_code.h"
+#include "tensor/kernel/avx512_lanes.h"
+#include "tensor/kernel/quantize_code.h"
+#include "tensor/kernel/sets.h"
+#include "tensor/kernel/vector_code.h"
+
+namespace ration {
+
+const Kernels kAvx512Kernels{
+    .isa = "avx512",
+    .format_of = avx512::format_of,
+    .quantize = quantize<Avx512>,
+    .matmul = avx512::matmul,
+    .rms_norm = rms_norm<Avx512>,
+    .add = add<Avx512>,
+    .silu_multiply = silu_multiply<Avx512>,
+    .gelu_multiply = gelu_multiply<Avx512>,
+    .rotate = rotate<Avx512>,
+    .to_f16 = to_f16<Avx512>,
+    .attend = attend<Avx512>,
+};
+
+}  // namespace ration
