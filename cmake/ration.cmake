@@ -5,6 +5,7 @@ add_library(ration_flags INTERFACE)
 target_include_directories(ration_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(ration_flags INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wno-unused-parameter
+  -Wno-missing-designated-field-initializers  # options have defaults; a call names what it sets
   -ffp-contract=off            # a*b+c rounds the same in every translation unit
   -fno-omit-frame-pointer
   $<$<BOOL:${RATION_WERROR}>:-Werror>)

@@ -50,4 +50,40 @@ void Model::load_template() {
   template_ = own_template_.get();
 }
 
+Result<Prompt> Model::render_chat(TemplateInput input) const {
+  if (!template_) {
+    return Error{Code::kUnsupported, fmt::format("{} cannot chat: {}", name(), template_problem_)};
+  }
+  const auto text_of = [&](Token token) {
+    return token >= 0 ? tokenizer_->piece(token, true) : std::string();
+  };
+  input.bos_token = text_of(tokenizer_->bos());
+  input.eos_token = text_of(tokenizer_->eos());
+  return template_->render(input);
+}
+
+Result<std::vector<Token>> Model::encode_chat(TemplateInput input) const {
+  Result<Prompt> prompt = render_chat(std::move(input));
+  if (!prompt) return prompt.error();
+  std::vector<Token> tokens = tokenizer_->encode(*prompt, /*add_special=*/true);
+  // Many templates write BOS themselves, and the vocabulary's rule adds one more.
+  const Token bos = tokenizer_->bos();
+  if (tokens.size() >= 2 && bos >= 0 && tokens[0] == bos && tokens[1] == bos) {
+    tokens.erase(tokens.begin());
+  }
+  // Nor does a prompt that an answer continues end with EOS.
+  if (tokenizer_->adds_eos() && !tokens.empty() && tokens.back() == tokenizer_->eos()) {
+    tokens.pop_back();
+  }
+  return tokens;
+}
+
+std::vector<Token> Model::encode_text(std::string_view text) const {
+  std::vector<Token> tokens = tokenizer_->encode(text, {.add_special = true});
+  if (tokenizer_->adds_eos() && !tokens.empty() && tokens.back() == tokenizer_->eos()) {
+    tokens.pop_back();
+  }
+  return tokens;
+}
+
 }  // namespace ration

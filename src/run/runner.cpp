@@ -1,0 +1,266 @@
+#include "run/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "run/kv.h"
+
+namespace ration {
+
+struct Runner::Answer {
+  Answer(RequestId id_in, Request request_in, Listener& listener_in, int32_t vocabulary)
+      : id(id_in),
+        request(std::move(request_in)),
+        listener(listener_in),
+        sampler(request.sampler, vocabulary, request.prompt),
+        stream(request.stops),
+        tokens(request.prompt) {}
+
+  int64_t prompt_size() const { return static_cast<int64_t>(request.prompt.size()); }
+  int64_t generated() const { return static_cast<int64_t>(tokens.size()) - prompt_size(); }
+  int64_t computed() const { return sequence ? sequence->length() : 0; }
+  // The next tokens to compute: one role at a time.
+  std::span<const Token> next_tokens(int64_t count_max) const {
+    const int64_t begin = computed();
+    const int64_t size = static_cast<int64_t>(tokens.size());
+    const int64_t end = begin < prompt_size() ? prompt_size() : size;
+    return {tokens.data() + begin, static_cast<size_t>(std::min(end - begin, count_max))};
+  }
+  Role role() const { return computed() < prompt_size() ? Role::kPrompt : Role::kGenerated; }
+  // Only its newest token is missing from the cache.
+  bool writes() const { return computed() + 1 == static_cast<int64_t>(tokens.size()) && generated() > 0; }
+
+  const RequestId id;
+  const Request request;
+  Listener& listener;
+  Sampler sampler;
+  TextStream stream;
+  std::vector<Token> tokens;  // the prompt, then what was generated
+  std::unique_ptr<Sequence> sequence;
+  bool cancelled = false;
+  bool done = false;
+  int64_t submitted_ns = 0;
+  std::optional<int64_t> started_ns;     // first admitted
+  std::optional<int64_t> first_token_ns;
+};
+
+Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor)
+    : engine_(engine), budget_(budget), clock_(clock), attributor_(attributor) {}
+
+Runner::~Runner() = default;
+
+Result<RequestId> Runner::submit(Request request, Listener& listener) {
+  const auto vocabulary = static_cast<int32_t>(engine_.model().network().vocabulary);
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t context = engine_.options().context;
+  if (prompt == 0) return Error{Code::kInvalid, "the prompt is empty"};
+  if (prompt > context) {
+    return Error{Code::kInvalid, fmt::format("the prompt has {} tokens, the context holds {}", prompt,
+                                             context)};
+  }
+  if (kv_blocks_for(prompt) > engine_.kv_blocks_max()) {
+    const Bytes block = Engine::kv_block_bytes(engine_.model().network());
+    return Error{Code::kOverBudget,
+                 fmt::format("the prompt has {} tokens, the cache holds {}", prompt,
+                             engine_.kv_blocks_max() * kKvBlockTokens),
+                 Shortfall{.wanted = kv_blocks_for(prompt) * block.count,
+                           .available = engine_.kv_blocks_max() * block.count}};
+  }
+  if (Status checked = request.sampler.check(vocabulary); !checked) return checked.error();
+  const RequestId id = next_id_++;
+  auto answer = std::make_unique<Answer>(id, std::move(request), listener, vocabulary);
+  answer->submitted_ns = clock_.now_ns();
+  if (waiting_.empty() && active_.empty()) budget_.reset_peaks();
+  attributor_.begin(id);
+  waiting_.push_back(std::move(answer));
+  return id;
+}
+
+void Runner::cancel(RequestId id) {
+  for (AnswerPtr& answer : waiting_) {
+    if (answer->id == id) answer->cancelled = true;
+  }
+  for (AnswerPtr& answer : active_) {
+    if (answer->id == id) answer->cancelled = true;
+  }
+}
+
+bool Runner::step() {
+  drop_ended();
+  admit();
+  if (active_.empty()) return false;
+  const bool ran = run_batch();
+  drop_ended();
+  return ran || !waiting_.empty();
+}
+
+// Ends what was cancelled or is late, and removes what is done.
+void Runner::drop_ended() {
+  const auto check = [&](Answer& answer) {
+    if (answer.done) return;
+    if (answer.cancelled) {
+      finish(answer, FinishReason::kCancelled, "cancelled");
+    } else if (answer.request.deadline &&
+               clock_.since(answer.submitted_ns) >= *answer.request.deadline) {
+      if (answer.generated() > 0) {
+        finish(answer, FinishReason::kLength, "deadline");
+      } else {
+        finish(answer, FinishReason::kFailed, "deadline",
+               Error{Code::kDeadline, fmt::format("the deadline of {:.0f} ms passed before the first "
+                                                  "token", answer.request.deadline->count)});
+      }
+    }
+  };
+  for (size_t i = 0; i < waiting_.size(); ++i) check(*waiting_[i]);
+  for (size_t i = 0; i < active_.size(); ++i) check(*active_[i]);
+  const auto is_done = [](const AnswerPtr& answer) { return answer->done; };
+  std::erase_if(waiting_, is_done);
+  std::erase_if(active_, is_done);
+}
+
+// First come, first served, as long as the prompt and one more block fit the cache.
+void Runner::admit() {
+  while (!waiting_.empty() &&
+         static_cast<int64_t>(active_.size()) < engine_.options().logit_rows_max) {
+    Answer& answer = *waiting_.front();
+    int64_t promised = 0;  // blocks that admitted prompts have not taken yet
+    for (const AnswerPtr& other : active_) {
+      promised += kv_blocks_for(static_cast<int64_t>(other->tokens.size())) -
+                  kv_blocks_for(other->computed());
+    }
+    const int64_t wanted = kv_blocks_for(static_cast<int64_t>(answer.tokens.size())) + 1;
+    const int64_t free = engine_.kv_blocks_free() - promised;
+    if (!active_.empty() && wanted > free) return;
+    answer.sequence = engine_.open();
+    if (!answer.started_ns) answer.started_ns = clock_.now_ns();
+    active_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+    std::ranges::sort(active_, {}, [](const AnswerPtr& a) { return a->id; });
+  }
+}
+
+bool Runner::run_batch() {
+  while (true) {
+    std::vector<StepItem> items;
+    std::vector<Answer*> answers;
+    int64_t room = engine_.options().step_tokens_max;
+    for (const bool writers : {true, false}) {
+      for (const AnswerPtr& answer : active_) {
+        if (answer->writes() != writers || room == 0) continue;
+        const std::span<const Token> tokens = answer->next_tokens(room);
+        const int64_t after = answer->computed() + static_cast<int64_t>(tokens.size());
+        items.push_back({.sequence = answer->sequence.get(),
+                         .tokens = tokens,
+                         .role = answer->role(),
+                         .wants_logits = after == static_cast<int64_t>(answer->tokens.size())});
+        answers.push_back(answer.get());
+        room -= static_cast<int64_t>(tokens.size());
+      }
+    }
+    const double cpu_before = process_cpu_seconds();
+    const Status stepped = engine_.step(items);
+    if (stepped) {
+      last_batch_ = static_cast<int64_t>(items.size());
+      account(items, answers, process_cpu_seconds() - cpu_before);
+      int64_t row = 0;
+      for (size_t i = 0; i < items.size(); ++i) {
+        if (items[i].wants_logits) {
+          after_step(*answers[i], row++);
+        } else {
+          answers[i]->listener.on_prefill(answers[i]->computed(), answers[i]->prompt_size());
+        }
+      }
+      return true;
+    }
+    if (stepped.error().code == Code::kOverBudget && step_back_youngest()) continue;
+    for (Answer* answer : answers) {
+      if (stepped.error().code == Code::kOverBudget && answer->generated() > 0) {
+        finish(*answer, FinishReason::kLength, "memory");
+      } else {
+        finish(*answer, FinishReason::kFailed, "failed", stepped.error());
+      }
+    }
+    return true;
+  }
+}
+
+// Frees the cache of the youngest answer but never of the only one. False when nobody can step back.
+bool Runner::step_back_youngest() {
+  if (active_.size() < 2) return false;
+  AnswerPtr youngest = std::move(active_.back());
+  active_.pop_back();
+  youngest->sequence.reset();
+  waiting_.push_front(std::move(youngest));
+  return true;
+}
+
+void Runner::account(std::span<const StepItem> items, std::span<Answer* const> answers,
+                     double cpu_seconds) {
+  const int64_t token_bytes =
+      Engine::kv_block_bytes(engine_.model().network()).count / kKvBlockTokens;
+  std::vector<RequestWork> work;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const auto tokens = static_cast<int64_t>(items[i].tokens.size());
+    work.push_back({.request = answers[i]->id,
+                    .tokens = tokens,
+                    .own_bytes = Bytes{answers[i]->computed() * token_bytes}});
+  }
+  attributor_.step({.cpu_seconds = cpu_seconds,
+                    .shared_bytes = engine_.step_weight_bytes(),
+                    .requests = work});
+}
+
+void Runner::after_step(Answer& answer, int64_t row) {
+  if (answer.done || answer.cancelled) return;
+  const Tokenizer& tokenizer = engine_.model().tokenizer();
+  if (!answer.first_token_ns) answer.first_token_ns = clock_.now_ns();
+  if (answer.request.tokens_max && *answer.request.tokens_max <= 0) {
+    return finish(answer, FinishReason::kLength, "tokens");
+  }
+  Result<Choice> choice = answer.sampler.choose(engine_.logits(row));
+  if (!choice) return finish(answer, FinishReason::kFailed, "failed", choice.error());
+  if (tokenizer.ends_generation(choice->token) && !answer.request.ignore_end) {
+    return finish(answer, FinishReason::kStop, "end");
+  }
+  answer.tokens.push_back(choice->token);
+  TokenOutput output{.token = choice->token,
+                     .bytes = tokenizer.piece(choice->token, false),
+                     .logprob = choice->logprob,
+                     .top = std::move(choice->top)};
+  const std::string text = answer.stream.add(output.bytes);
+  answer.listener.on_token(output, text);
+  if (answer.stream.stopped()) return finish(answer, FinishReason::kStop, "stop");
+  if (answer.request.tokens_max && answer.generated() >= *answer.request.tokens_max) {
+    return finish(answer, FinishReason::kLength, "tokens");
+  }
+  if (static_cast<int64_t>(answer.tokens.size()) > engine_.options().context) {
+    return finish(answer, FinishReason::kLength, "context");
+  }
+}
+
+void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
+                    std::optional<Error> error) {
+  answer.done = true;
+  const int64_t now_ns = clock_.now_ns();
+  const int64_t started_ns = answer.started_ns.value_or(now_ns);
+  const int64_t first_ns = answer.first_token_ns.value_or(now_ns);
+  const auto between = [](int64_t begin, int64_t end) {
+    return Millis{static_cast<double>(end - begin) * 1e-6};
+  };
+  Finish result{.reason = reason, .bill = {}, .error = std::move(error)};
+  Bill& bill = result.bill;
+  bill.prompt_tokens = answer.prompt_size();
+  bill.generated_tokens = answer.generated();
+  bill.queue = between(answer.submitted_ns, started_ns);
+  bill.load = answer.request.load;
+  bill.prefill = between(started_ns, first_ns);
+  bill.decode = between(first_ns, now_ns);
+  bill.energy = attributor_.end(answer.id);
+  bill.stop_cause = cause;
+  set_peaks(bill, budget_.report());
+  answer.sequence.reset();
+  answer.listener.on_finish(answer.stream.finish(), result);
+}
+
+}  // namespace ration

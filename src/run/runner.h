@@ -1,0 +1,115 @@
+// run/runner.h - requests in, tokens out: whoever is here shares each step of the engine.
+//
+// A step holds one token of every answer that is being written, and fills the rest with prompts, the
+// oldest first. When the cache is full the youngest answer steps back, and is computed again later in
+// the same roles: every answer is what it would have been alone.
+// Private to run/; run/run.h hands it on.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/budget.h"
+#include "base/clock.h"
+#include "measure/measure.h"
+#include "run/engine.h"
+#include "run/sampler.h"
+#include "run/text_stream.h"
+
+namespace ration {
+
+struct Request {
+  std::vector<Token> prompt;  // not empty
+  SamplerOptions sampler;
+  std::vector<std::string> stops;
+  std::optional<int64_t> tokens_max;  // none: until the context is full
+  std::optional<Millis> deadline;     // since submit()
+  bool ignore_end = false;            // go on after an end token (benchmarks)
+  Millis load;                        // what loading the model for this request took, for the bill
+};
+
+struct TokenOutput {
+  Token token = -1;
+  std::string bytes;  // may be cut inside a code point
+  float logprob = 0;
+  std::vector<TokenLogprob> top;
+};
+
+enum class FinishReason : uint8_t {
+  kStop,       // the model ended, or a stop string was met
+  kLength,     // a limit: tokens, context, deadline, memory
+  kCancelled,  // the caller went away
+  kFailed,     // see the error; nothing was generated that counts
+};
+
+struct Finish {
+  FinishReason reason = FinishReason::kStop;
+  Bill bill;  // its stop_cause says which limit or end it was
+  std::optional<Error> error;
+};
+
+// Hears of one answer, on the thread that calls Runner::step(). May call Runner::cancel().
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  // text: what may be shown now, valid UTF-8; it lags behind the tokens by what is held back.
+  virtual void on_token(const TokenOutput& token, std::string_view text) = 0;
+  // Last call. text: the rest of the answer.
+  virtual void on_finish(std::string_view text, const Finish& finish) = 0;
+  // Prompt tokens done so far, of all of them.
+  virtual void on_prefill(int64_t done, int64_t total) {}
+};
+
+using RequestId = uint64_t;
+
+// single-thread: submit, cancel and step are called by one thread. Everything given to the constructor
+// outlives it. Time is a parameter, so the same object runs on a simulated clock.
+class Runner {
+ public:
+  Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor);
+  ~Runner();
+
+  // Checks and queues. kInvalid: no prompt, bad sampler options, or a prompt longer than the context
+  // (both numbers are in the message). kOverBudget: the prompt can never fit the cache.
+  // REQUIRES: the listener lives until its on_finish.
+  Result<RequestId> submit(Request request, Listener& listener);
+  // The answer ends at the next step(); unknown ids are ignored (it may have just finished).
+  void cancel(RequestId id);
+
+  // One step of the engine for all. False when there was nothing to do.
+  bool step();
+
+  int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t active() const { return static_cast<int64_t>(active_.size()); }
+  // Of the last step: how many answers took part.
+  int64_t last_batch() const { return last_batch_; }
+
+ private:
+  struct Answer;
+  using AnswerPtr = std::unique_ptr<Answer>;
+
+  void drop_ended();
+  void admit();
+  bool run_batch();
+  void after_step(Answer& answer, int64_t row);
+  void account(std::span<const StepItem> items, std::span<Answer* const> answers, double cpu_seconds);
+  void finish(Answer& answer, FinishReason reason, std::string_view cause,
+              std::optional<Error> error = std::nullopt);
+  bool step_back_youngest();
+
+  Engine& engine_;
+  Budget& budget_;
+  const Clock& clock_;
+  Attributor& attributor_;
+  std::deque<AnswerPtr> waiting_;
+  std::vector<AnswerPtr> active_;  // in order of arrival
+  RequestId next_id_ = 1;
+  int64_t last_batch_ = 0;
+};
+
+}  // namespace ration
