@@ -57,7 +57,7 @@ def kl_divergence(reference, other):
 class Peer:
     """llama.cpp's answers. One object for one folder of programs; threads is used throughout."""
 
-    def __init__(self, logits_program, threads=2):
+    def __init__(self, logits_program, threads=1):
         self.program = str(logits_program)
         self.threads = threads
 

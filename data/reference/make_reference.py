@@ -72,12 +72,8 @@ def f32_gate(arguments, peer, model, f32):
         return peer.logits(path, ids, out, first=first, **options)[:POSITIONS]
 
     reference = rows(f32, "f32")
-    one_by_one = rows(f32, "f32-one", batch=1)
-    spread = np.abs(llama_peer.log_softmax(reference).max(axis=1) -
-                    llama_peer.log_softmax(one_by_one).max(axis=1))
-    gate = {"first": first, "positions": POSITIONS, "kv": "f32",
-            "spread_prompt_generated": {"mean": float(spread.mean()), "max": float(spread.max())}}
-    kl = {"f32_itself_generated": llama_peer.kl_divergence(reference, one_by_one)}
+    gate = {"first": first, "positions": POSITIONS, "kv": "f32"} | llama_peer.summarise(reference)
+    kl = {}
     for name, options in {
         "prompt": dict(kv_f16=True),
         "prompt_flash": dict(kv_f16=True, flash=True),
@@ -86,7 +82,7 @@ def f32_gate(arguments, peer, model, f32):
     }.items():
         kl[name] = llama_peer.kl_divergence(reference, rows(model, "quantised", **options))
     kl = {name: float(f"{value:.4g}") for name, value in kl.items()}
-    return ids, gate | llama_peer.summarise(reference), kl
+    return ids, gate, kl
 
 
 def perplexity(peer, model, f32):
@@ -144,8 +140,7 @@ def make(arguments, model):
         "greedy_f32": greedy(peer, model, f32),
     }
     (HERE / (model.stem + ".json")).write_text(llama_peer.json_lines(reference))
-    print(model.stem, json.dumps(kl), json.dumps(gate["spread_prompt_generated"]),
-          {key: value for key, value in reference["perplexity"].items() if key != "windows"})
+    print(model.stem, json.dumps(kl), {key: value for key, value in reference["perplexity"].items() if key != "windows"})
 
 
 def main():
@@ -154,7 +149,7 @@ def main():
     parser.add_argument("--quantize", required=True, help="llama.cpp's llama-quantize")
     parser.add_argument("--work", required=True, type=pathlib.Path, help="a folder for big files")
     parser.add_argument("--peer", required=True, help="which llama.cpp, for the record")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
