@@ -4,8 +4,8 @@
     make_reference.py --logits PROGRAM --quantize PROGRAM --work DIR --peer NAME MODEL.gguf...
 
 PROGRAM are llama_logits (bench/peer/build_tools.sh) and llama.cpp's llama-quantize; DIR holds
-several gigabytes for a while. NAME says which llama.cpp that was and goes into the files.
-Needs numpy and gguf. What every field means is written in README.md beside this script.
+several gigabytes for a while, and what is finished, so that a run that was cut off goes on. NAME
+says which llama.cpp that was and goes into the files. Needs numpy and gguf. What every field means is written in README.md beside this script.
 """
 
 import argparse
@@ -35,6 +35,19 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_dequantised(model, copy):
+    before = {tensor.name: tensor for tensor in gguf.GGUFReader(model).tensors}
+    after = {tensor.name: tensor for tensor in gguf.GGUFReader(copy).tensors}
+    if before.keys() != after.keys():  # a tied output must stay tied
+        sys.exit(f"{copy}: other tensors than {model}: {before.keys() ^ after.keys()}")
+    for name, tensor in after.items():
+        if tensor.tensor_type != gguf.GGMLQuantizationType.F32:
+            sys.exit(f"{copy}: {name} is {tensor.tensor_type.name}, wanted F32")
+        wanted = gguf.quants.dequantize(before[name].data, before[name].tensor_type)
+        if not np.array_equal(wanted.reshape(-1), tensor.data.reshape(-1)):
+            sys.exit(f"{copy}: {name} differs from the decoded original")
+
+
 def dequantise(arguments, model):
     """An F32 copy of the file, checked value by value against the gguf package's own decoder."""
     out = arguments.work / (model.stem + ".f32.gguf")
@@ -42,17 +55,8 @@ def dequantise(arguments, model):
         part = out.with_suffix(".part")
         subprocess.run([arguments.quantize, "--allow-requantize", model, part, "F32"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        check_dequantised(model, part)
         part.rename(out)
-    before = {tensor.name: tensor for tensor in gguf.GGUFReader(model).tensors}
-    after = {tensor.name: tensor for tensor in gguf.GGUFReader(out).tensors}
-    if before.keys() != after.keys():  # a tied output must stay tied
-        sys.exit(f"{out}: other tensors than {model}: {before.keys() ^ after.keys()}")
-    for name, tensor in after.items():
-        if tensor.tensor_type != gguf.GGMLQuantizationType.F32:
-            sys.exit(f"{out}: {name} is {tensor.tensor_type.name}, wanted F32")
-        wanted = gguf.quants.dequantize(before[name].data, before[name].tensor_type)
-        if not np.array_equal(wanted.reshape(-1), tensor.data.reshape(-1)):
-            sys.exit(f"{out}: {name} differs from the decoded original")
     return out
 
 
@@ -74,18 +78,13 @@ def f32_gate(arguments, peer, model, f32):
     reference = rows(f32, "f32")
     gate = {"first": first, "positions": POSITIONS, "kv": "f32"} | llama_peer.summarise(reference)
     kl = {}
-    for name, options in {
-        "prompt": dict(kv_f16=True),
-        "prompt_flash": dict(kv_f16=True, flash=True),
-        "generated": dict(kv_f16=True, batch=1),
-        "generated_flash": dict(kv_f16=True, batch=1, flash=True),
-    }.items():
-        kl[name] = llama_peer.kl_divergence(reference, rows(model, "quantised", **options))
-    kl = {name: float(f"{value:.4g}") for name, value in kl.items()}
-    return ids, gate, kl
+    for name, batch in {"prompt": 512, "generated": 1}.items():
+        other = rows(model, "quantised", kv_f16=True, batch=batch)
+        kl[name] = float(f"{llama_peer.kl_divergence(reference, other):.4g}")
+    return {"ids": ids, "f32_gate": gate, "kl_quantised_to_f32": kl}
 
 
-def perplexity(peer, model, f32):
+def perplexity(peer, model):
     """20 windows of 512 ids, BOS first where the model adds it; every id after the first counts."""
     text = (HERE / "text_long.txt").read_text(encoding="utf-8")
     empty, ids = peer.ids(model, "", text)
@@ -96,15 +95,9 @@ def perplexity(peer, model, f32):
     if len(windows[-1]) != WINDOW:
         sys.exit(f"text_long.txt is too short for {model.name}")
 
-    def value(path, **options):
-        scores = np.array(peer.scores(path, windows, **options))
-        return round(math.exp(-scores.mean()), 6)
-
-    return {"window": WINDOW, "scored": WINDOWS * (WINDOW - 1),
-            "quantised": value(model, kv_f16=True),
-            "quantised_flash": value(model, kv_f16=True, flash=True),
-            "f32": value(f32),
-            "windows": windows}
+    scores = np.array(peer.scores(model, windows, kv_f16=True))
+    return {"perplexity": {"window": WINDOW, "scored": scores.size,
+                           "quantised": round(math.exp(-scores.mean()), 6), "windows": windows}}
 
 
 def greedy(peer, model, f32):
@@ -123,24 +116,33 @@ def greedy(peer, model, f32):
             "gap": [round(step[3], 5) for step in steps],
             "quantised_diverges_at": first,
         })
-    return answers
+    return {"greedy_f32": answers}
+
+
+def stage(arguments, model, name, compute):
+    """What `compute` returns, kept in the work folder: a run that was cut off goes on from there."""
+    kept = arguments.work / f"{model.stem}.{name}.json"
+    if not kept.exists():
+        part = kept.with_suffix(".part")
+        part.write_text(json.dumps(compute()))
+        part.rename(kept)
+    return json.loads(kept.read_text())
 
 
 def make(arguments, model):
     peer = llama_peer.Peer(arguments.logits, arguments.threads)
     f32 = dequantise(arguments, model)
-    ids, gate, kl = f32_gate(arguments, peer, model, f32)
     reference = {
         "model": {"file": model.name, "sha256": sha256(model), "bytes": model.stat().st_size,
                   "architecture": architecture(model)},
         "peer": arguments.peer,
         "text": {"file": "text.txt", "sha256": sha256(HERE / "text.txt")},
-        "ids": ids, "f32_gate": gate, "kl_quantised_to_f32": kl,
-        "perplexity": perplexity(peer, model, f32),
-        "greedy_f32": greedy(peer, model, f32),
     }
+    reference |= stage(arguments, model, "gate", lambda: f32_gate(arguments, peer, model, f32))
+    reference |= stage(arguments, model, "perplexity", lambda: perplexity(peer, model))
+    reference |= stage(arguments, model, "greedy", lambda: greedy(peer, model, f32))
     (HERE / (model.stem + ".json")).write_text(llama_peer.json_lines(reference))
-    print(model.stem, json.dumps(kl), {key: value for key, value in reference["perplexity"].items() if key != "windows"})
+    print(model.stem, reference["kl_quantised_to_f32"], reference["perplexity"]["quantised"])
 
 
 def main():
