@@ -1,5 +1,5 @@
-# The three helpers every CMakeLists.txt below uses. Sources are listed, never globbed: the tidy test
-# finds files that no rule names.
+# The three helpers every CMakeLists.txt below uses. Sources are listed, never globbed: the tidy
+# test finds files that no rule names.
 
 add_library(ration_flags INTERFACE)
 target_include_directories(ration_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
@@ -53,22 +53,25 @@ function(ration_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# ration_fuzz(NAME SOURCES x_fuzz.cpp NEEDS model RUNS 20000): a libFuzzer target, built in the asan
-# preset. Its ctest entry replays test/fuzz/corpus/NAME and then mutates for RUNS inputs, a share that
-# fits CI; a long campaign is -DRATION_FUZZ_RUNS=100000 (or 10000000) and ctest -L fuzz.
-set(RATION_FUZZ_RUNS "" CACHE STRING "inputs each fuzz target tries, in place of its own number")
+# ration_fuzz(NAME SOURCES x_fuzz.cpp NEEDS model RUNS 20000 MAX_LEN 65536): a libFuzzer target of
+# the asan preset. Two ctest entries: fuzz_NAME replays the committed corpus test/fuzz/corpus/NAME
+# and mutates RUNS times (label fuzz), a share that fits CI; fuzz_NAME_long mutates 100,000 times,
+# or as -DRATION_FUZZ_RUNS says (label fuzz_long). Findings go to the build folder, never into the
+# committed corpus.
+set(RATION_FUZZ_RUNS 100000 CACHE STRING "inputs each long fuzz run tries")
 function(ration_fuzz name)
   cmake_parse_arguments(ARG "" "RUNS;MAX_LEN" "SOURCES;NEEDS" ${ARGN})
   if(NOT RATION_FUZZ)
     return()
   endif()
-  if(RATION_FUZZ_RUNS)
-    set(ARG_RUNS ${RATION_FUZZ_RUNS})
-  elseif(NOT ARG_RUNS)
-    set(ARG_RUNS 20000)
+  set(runs 20000)
+  set(runs_long ${RATION_FUZZ_RUNS})
+  set(max_len 65536)
+  if(ARG_RUNS)
+    set(runs ${ARG_RUNS})
   endif()
-  if(NOT ARG_MAX_LEN)
-    set(ARG_MAX_LEN 65536)
+  if(ARG_MAX_LEN)
+    set(max_len ${ARG_MAX_LEN})
   endif()
   add_executable(${name}_fuzz ${ARG_SOURCES})
   target_include_directories(${name}_fuzz PRIVATE ${CMAKE_SOURCE_DIR})
@@ -77,11 +80,13 @@ function(ration_fuzz name)
   foreach(need ${ARG_NEEDS})
     target_link_libraries(${name}_fuzz PRIVATE ration_${need})
   endforeach()
-  # New findings go to a scratch folder, never into the committed corpus.
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz/${name})
-  add_test(NAME fuzz_${name} COMMAND ${name}_fuzz -runs=${ARG_RUNS} -max_len=${ARG_MAX_LEN}
-           -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -seed=1
-           -artifact_prefix=${CMAKE_BINARY_DIR}/fuzz/${name}_
-           ${CMAKE_BINARY_DIR}/fuzz/${name} ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/${name})
-  set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 3600)
+  foreach(kind fuzz fuzz_long)
+    string(REPLACE fuzz "" suffix ${kind})
+    set(scratch ${CMAKE_BINARY_DIR}/fuzz/${name}${suffix})
+    file(MAKE_DIRECTORY ${scratch})
+    add_test(NAME fuzz_${name}${suffix} COMMAND ${name}_fuzz -runs=${runs${suffix}}
+             -max_len=${max_len} -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -seed=1
+             -artifact_prefix=${scratch}_ ${scratch} ${CMAKE_SOURCE_DIR}/test/fuzz/corpus/${name})
+    set_tests_properties(fuzz_${name}${suffix} PROPERTIES LABELS ${kind} TIMEOUT 3600)
+  endforeach()
 endfunction()

@@ -7,9 +7,9 @@
 namespace ration {
 
 std::string_view tag_name(Tag tag) {
-  constexpr std::array<std::string_view, kTagCount> kNames{
-      "weights", "kv",        "prefix",   "activations", "scratch",
-      "adapter", "optimizer", "gradient", "io"};
+  constexpr std::array<std::string_view, kTagCount> kNames{"weights",     "kv",       "prefix",
+                                                           "activations", "scratch",  "adapter",
+                                                           "optimizer",   "gradient", "io"};
   return kNames[static_cast<size_t>(tag)];
 }
 
@@ -55,8 +55,8 @@ Budget::Budget(std::string name, Marks marks, Budget* parent)
 
 Budget::~Budget() {
   const std::lock_guard guard(*lock_);
-  CHECK(report_.used_total == Bytes{0},
-        fmt::format("budget '{}' destroyed with {} bytes charged", name_, report_.used_total.count));
+  CHECK(report_.used_total == Bytes{0}, fmt::format("budget '{}' destroyed with {} bytes charged",
+                                                    name_, report_.used_total.count));
   CHECK(children_ == 0, fmt::format("budget '{}' destroyed before its grants", name_));
   if (parent_) --parent_->children_;
 }
@@ -80,11 +80,11 @@ Status Budget::take(Tag tag, Bytes bytes) {
     const bool injected = node->refuse_ && node->refuse_(tag, bytes);
     if (bytes > room || injected) {
       const Bytes available = injected ? Bytes{0} : std::max(Bytes{0}, available_locked());
-      return Error{Code::kOverBudget,
-                   fmt::format("{} needs {}, budget '{}' of {} has {} left", tag_name(tag),
-                               to_text(bytes), node->name_, to_text(node->marks_.hard),
-                               to_text(available)),
-                   Shortfall{.wanted = bytes.count, .available = available.count}};
+      return Error{
+          Code::kOverBudget,
+          fmt::format("{} needs {}, budget '{}' of {} has {} left", tag_name(tag), to_text(bytes),
+                      node->name_, to_text(node->marks_.hard), to_text(available)),
+          Shortfall{.wanted = bytes.count, .available = available.count}};
     }
   }
   const auto index = static_cast<size_t>(tag);

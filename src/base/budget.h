@@ -1,8 +1,9 @@
 // base/budget.h - the heart: bytes that may be spent, as a tree of grants.
 //
-// A Budget is a node with a hard mark (never passed) and a soft mark (a hint to make room). Bytes are
-// taken with reserve() under a tag and counted on the node and on every node above it, so a limit
-// holds at every level at once. grant() hands a piece down: a child with its own, smaller limit.
+// A Budget is a node with a hard mark (never passed) and a soft mark (a hint to make room). Bytes
+// are taken with reserve() under a tag and counted on the node and on every node above it, so a
+// limit holds at every level at once. grant() hands a piece down: a child with its own, smaller
+// limit.
 //
 //   Budget machine("machine", {.hard = Bytes{300'000'000}});
 //   Result<std::unique_ptr<Budget>> kv = machine.grant("kv", {.hard = Bytes{64 * kMiB}});
@@ -47,8 +48,8 @@ struct Marks {
 
 class Budget;
 
-// Bytes taken from a Budget; gives them back when destroyed. Move-only. single-thread by itself, the
-// budget behind it is thread-safe. REQUIRES: does not outlive its budget.
+// Bytes taken from a Budget; gives them back when destroyed. Move-only. single-thread by itself,
+// the budget behind it is thread-safe. REQUIRES: does not outlive its budget.
 class [[nodiscard]] Charge {
  public:
   Charge() = default;

@@ -1,4 +1,4 @@
-// base/check.h - assertions about our own code. Input is never checked with these: it gets a Result.
+// base/check.h - assertions about our own code. Input gets a Result, never one of these.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@ namespace ration {
 }  // namespace ration
 
 // Always on. The optional second argument is a std::string with the values involved.
-#define CHECK(condition, ...)                                                       \
-  do {                                                                              \
-    if (!(condition)) [[unlikely]]                                                  \
+#define CHECK(condition, ...)                                                            \
+  do {                                                                                   \
+    if (!(condition)) [[unlikely]]                                                       \
       ::ration::check_failed(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__); \
   } while (false)
 

@@ -91,8 +91,7 @@ Status write_all(int descriptor, std::string_view content, const fs::path& path)
     const ssize_t written = ::write(descriptor, content.data(), content.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      return Error{Code::kIo,
-                   fmt::format("cannot write {}: {}", path.string(), error_text(errno))};
+      return Error{Code::kIo, fmt::format("cannot write {}: {}", path.string(), error_text(errno))};
     }
     content.remove_prefix(static_cast<size_t>(written));
   }
@@ -101,9 +100,7 @@ Status write_all(int descriptor, std::string_view content, const fs::path& path)
 
 }  // namespace
 
-std::string error_text(int error_number) {
-  return std::generic_category().message(error_number);
-}
+std::string error_text(int error_number) { return std::generic_category().message(error_number); }
 
 Result<MappedFile> MappedFile::open(const fs::path& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
@@ -155,14 +152,17 @@ Status MappedFile::unchanged() const {
     return open_error(path_, errno);
   }
   if (status.st_dev != identity_.device || status.st_ino != identity_.inode) {
-    return Error{Code::kCorrupt, fmt::format("{} was replaced since it was loaded", path_.string())};
+    return Error{Code::kCorrupt,
+                 fmt::format("{} was replaced since it was loaded", path_.string())};
   }
   if (static_cast<size_t>(status.st_size) != size_) {
-    return Error{Code::kCorrupt, fmt::format("{} changed since it was loaded: found {} bytes, wanted {}",
-                                             path_.string(), status.st_size, size_)};
+    return Error{Code::kCorrupt,
+                 fmt::format("{} changed since it was loaded: found {} bytes, wanted {}",
+                             path_.string(), status.st_size, size_)};
   }
   if (changed_ns(status) != identity_.changed_ns) {
-    return Error{Code::kCorrupt, fmt::format("{} was written to since it was loaded", path_.string())};
+    return Error{Code::kCorrupt,
+                 fmt::format("{} was written to since it was loaded", path_.string())};
   }
   return {};
 }
@@ -208,8 +208,10 @@ Status write_file_atomically(const fs::path& path, std::string_view content) {
   if (written && ::fsync(file.number) != 0) {
     written = Error{Code::kIo, fmt::format("cannot sync {}: {}", path.string(), error_text(errno))};
   }
-  if (written && ::fchmod(file.number, 0644) == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    written = Error{Code::kIo, fmt::format("cannot rename to {}: {}", path.string(), error_text(errno))};
+  if (written && ::fchmod(file.number, 0644) == 0 &&
+      ::rename(temporary.c_str(), path.c_str()) != 0) {
+    written =
+        Error{Code::kIo, fmt::format("cannot rename to {}: {}", path.string(), error_text(errno))};
   }
   if (!written) ::unlink(temporary.c_str());
   return written;

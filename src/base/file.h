@@ -29,8 +29,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
-  // Whether the path still names the very file that was mapped, unchanged (device, inode, size, time
-  // of change). A deleted file counts as unchanged: the mapping keeps it. kCorrupt says what differs.
+  // Whether the path still names the very file that was mapped, unchanged (device, inode, size,
+  // time of change). A deleted file counts as unchanged: the mapping keeps it. kCorrupt says what
+  // differs.
   Status unchanged() const;
 
  private:
@@ -53,8 +54,8 @@ void install_truncation_guard(int exit_code);
 // The whole file, at most `bytes_max`. kNotFound, kIo; kInvalid when it is larger.
 Result<std::string> read_file(const std::filesystem::path& path, Bytes bytes_max);
 
-// Writes to a temporary name in the same folder, syncs and renames: readers see the old content or the
-// new one, never half. kIo names the path and the reason.
+// Writes to a temporary name in the same folder, syncs and renames: readers see the old content or
+// the new one, never half. kIo names the path and the reason.
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // Free bytes an unprivileged writer may still use on the disk that holds `path` or its nearest

@@ -47,7 +47,8 @@ Result<Json> parse_json(std::string_view text, int depth_max) {
   } catch (const std::exception& thrown) {
     std::string message = thrown.what();
     // The library prefixes its messages with "[json.exception.parse_error.101] ".
-    if (const size_t end = message.find("] "); message.starts_with('[') && end != std::string::npos) {
+    if (const size_t end = message.find("] ");
+        message.starts_with('[') && end != std::string::npos) {
       message.erase(0, end + 2);
     }
     return Error{Code::kInvalid, "not valid JSON: " + message};

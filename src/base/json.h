@@ -2,10 +2,9 @@
 // values are really taken apart: it costs two seconds of compile time a unit.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json.hpp>
 
 #include "base/result.h"
 

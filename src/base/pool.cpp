@@ -24,7 +24,8 @@ double cgroup_quota() {
   for (std::string line; std::getline(self, line);) {
     if (line.starts_with("0::")) path = line.substr(3);
   }
-  for (const std::string& file : {"/sys/fs/cgroup" + path + "/cpu.max", std::string("/sys/fs/cgroup/cpu.max")}) {
+  for (const std::string& file :
+       {"/sys/fs/cgroup" + path + "/cpu.max", std::string("/sys/fs/cgroup/cpu.max")}) {
     std::ifstream in(file);
     double quota = 0;
     double period = 0;

@@ -1,7 +1,7 @@
 // base/pool.h - one fixed set of threads for compute, made in main and passed as a parameter.
 //
-// Work is split statically by worker number, so who computes what does not depend on timing. Between
-// runs the workers spin briefly, then sleep in the kernel: an idle pool costs nothing.
+// Work is split statically by worker number, so who computes what does not depend on timing.
+// Between runs the workers spin briefly, then sleep in the kernel: an idle pool costs nothing.
 #pragma once
 
 #include <atomic>

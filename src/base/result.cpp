@@ -7,16 +7,26 @@ namespace ration {
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::kInvalid: return "invalid";
-    case Code::kNotFound: return "not found";
-    case Code::kUnsupported: return "unsupported";
-    case Code::kCorrupt: return "corrupt";
-    case Code::kOverBudget: return "over budget";
-    case Code::kIo: return "input/output";
-    case Code::kNetwork: return "network";
-    case Code::kCancelled: return "cancelled";
-    case Code::kDeadline: return "deadline";
-    case Code::kUnavailable: return "unavailable";
+    case Code::kInvalid:
+      return "invalid";
+    case Code::kNotFound:
+      return "not found";
+    case Code::kUnsupported:
+      return "unsupported";
+    case Code::kCorrupt:
+      return "corrupt";
+    case Code::kOverBudget:
+      return "over budget";
+    case Code::kIo:
+      return "input/output";
+    case Code::kNetwork:
+      return "network";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kDeadline:
+      return "deadline";
+    case Code::kUnavailable:
+      return "unavailable";
   }
   return "unknown";
 }

@@ -1,4 +1,4 @@
-// base/rng.h - randomness as a parameter: xoshiro256** (Blackman and Vigna 2018), seeded by splitmix64.
+// base/rng.h - randomness as a parameter: xoshiro256** (Blackman and Vigna 2018) after splitmix64.
 #pragma once
 
 #include <cstdint>

@@ -80,7 +80,10 @@ size_t incomplete_utf8_tail(std::string_view text) {
   for (size_t back = 1; back <= std::min<size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
     if ((byte & 0xc0) == 0x80) continue;  // a continuation: look further back for its head
-    const size_t wanted = byte >= 0xf0 && byte <= 0xf4 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 1;
+    const size_t wanted = byte >= 0xf0 && byte <= 0xf4 ? 4
+                          : byte >= 0xe0               ? 3
+                          : byte >= 0xc2               ? 2
+                                                       : 1;
     return byte <= 0xf4 && wanted > back ? back : 0;
   }
   return 0;
@@ -112,11 +115,21 @@ void append_json_string(std::string& out, std::string_view text) {
       continue;
     }
     switch (point.value) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (point.value < 0x20 || point.value == 0x7f) {
           out += fmt::format("\\u{:04x}", point.value);

@@ -29,7 +29,7 @@ size_t incomplete_utf8_tail(std::string_view text);
 // `text` with every invalid byte as U+FFFD.
 std::string to_valid_utf8(std::string_view text);
 
-// Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. The hot path of streams.
+// Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. Streams live on it.
 void append_json_string(std::string& out, std::string_view text);
 
 // The `count_max` names closest to `wanted` by edit distance, nearest first; only plausible ones

@@ -14,16 +14,22 @@ struct Suffix {
   double factor;
 };
 
-constexpr std::array kByteSuffixes{
-    Suffix{"", 1},           Suffix{"b", 1},
-    Suffix{"k", 1024.0},     Suffix{"kib", 1024.0},
-    Suffix{"kb", 1e3},       Suffix{"m", 1048576.0},
-    Suffix{"mib", 1048576.0}, Suffix{"mb", 1e6},
-    Suffix{"g", 1073741824.0}, Suffix{"gib", 1073741824.0},
-    Suffix{"gb", 1e9},       Suffix{"t", 1099511627776.0},
-    Suffix{"tib", 1099511627776.0}, Suffix{"tb", 1e12}};
+constexpr std::array kByteSuffixes{Suffix{"", 1},
+                                   Suffix{"b", 1},
+                                   Suffix{"k", 1024.0},
+                                   Suffix{"kib", 1024.0},
+                                   Suffix{"kb", 1e3},
+                                   Suffix{"m", 1048576.0},
+                                   Suffix{"mib", 1048576.0},
+                                   Suffix{"mb", 1e6},
+                                   Suffix{"g", 1073741824.0},
+                                   Suffix{"gib", 1073741824.0},
+                                   Suffix{"gb", 1e9},
+                                   Suffix{"t", 1099511627776.0},
+                                   Suffix{"tib", 1099511627776.0},
+                                   Suffix{"tb", 1e12}};
 
-constexpr std::array kTimeSuffixes{Suffix{"", 1000}, Suffix{"ms", 1}, Suffix{"s", 1000},
+constexpr std::array kTimeSuffixes{Suffix{"", 1000},   Suffix{"ms", 1},      Suffix{"s", 1000},
                                    Suffix{"m", 60000}, Suffix{"min", 60000}, Suffix{"h", 3600000}};
 
 // A non-negative number with one of the suffixes, scaled by it.

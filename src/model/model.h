@@ -18,8 +18,8 @@ namespace ration {
 // shared-const: engines, conversations and threads read one Model at once.
 class Model {
  public:
-  // Opens, checks and understands the file; no weight is touched yet. Errors are those of the parts:
-  // kNotFound, kIo, kCorrupt, kUnsupported, each naming the file.
+  // Opens, checks and understands the file; no weight is touched yet. Errors are those of the
+  // parts: kNotFound, kIo, kCorrupt, kUnsupported, each naming the file.
   static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path);
 
   const Gguf& file() const { return file_; }

@@ -28,8 +28,8 @@ struct Norm {
   bool present() const { return weight != nullptr; }
 };
 
-// Rotary position encoding. Pair i turns by position * frequencies[i]; cosine and sine are multiplied
-// by magnitude.
+// Rotary position encoding. Pair i turns by position * frequencies[i]; cosine and sine are
+// multiplied by magnitude.
 struct Rope {
   bool interleaved = false;        // pair i is (2i, 2i+1); else (i, i + pairs)
   std::vector<float> frequencies;  // [pairs]

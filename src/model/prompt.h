@@ -1,7 +1,7 @@
 // model/prompt.h - a rendered prompt, with who wrote each piece of it.
 //
-// Special tokens (<|im_start|>, </s>, ...) are recognised only in what the template wrote, never in a
-// user's text: a message that contains the characters "<|im_end|>" is those characters.
+// Special tokens (<|im_start|>, </s>, ...) are recognised only in what the template wrote, never in
+// a user's text: a message that contains the characters "<|im_end|>" is those characters.
 #pragma once
 
 #include <string>

@@ -1,8 +1,8 @@
 // run/engine.h - one model at work: a step takes a batch of (sequence, tokens) through the network.
 //
 // Prefill and decode are the same call. What is computed for a token depends on its role and on the
-// tokens before it in its own sequence, and on nothing else: not on the batch, the chunking, who else
-// is in the step, or which thread ran it. Within a role, results are bit-identical.
+// tokens before it in its own sequence, and on nothing else: not on the batch, the chunking, who
+// else is in the step, or which thread ran it. Within a role, results are bit-identical.
 #pragma once
 
 #include <memory>
@@ -62,8 +62,8 @@ struct StepItem {
 // single-thread: one thread calls; the pool's threads help inside step().
 class Engine {
  public:
-  // Takes the workspace from `budget` under Tag::kActivations. The weights are charged by the caller,
-  // who maps them. kOverBudget carries the shortfall.
+  // Takes the workspace from `budget` under Tag::kActivations. The weights are charged by the
+  // caller, who maps them. kOverBudget carries the shortfall.
   static Result<std::unique_ptr<Engine>> make(std::shared_ptr<const Model> model,
                                               const Kernels& kernels, Pool& pool, Budget& budget,
                                               const EngineOptions& options);

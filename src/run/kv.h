@@ -1,9 +1,10 @@
-// run/kv.h - the paged cache of keys and values: blocks of 32 tokens, taken from a budget one by one.
+// run/kv.h - the paged cache of keys and values: blocks of 32 tokens, taken from a budget one by
+// one.
 //
 // Source    Kwon et al. 2023, "Efficient Memory Management for Large Language Model Serving with
 //           PagedAttention", sec. 4.1 (blocks and block tables).
-// Layout    one block = [layer][key, value][kv head][32 tokens][head_size] F16: a head's 32 keys are
-//           contiguous, so attention streams them.
+// Layout    one block = [layer][key, value][kv head][32 tokens][head_size] F16: a head's 32 keys
+//           are contiguous, so attention streams them.
 // Private to run/.
 #pragma once
 

@@ -60,7 +60,9 @@ TEST(Budget, settle_and_release_give_back) {
 TEST(Budget, peaks_are_kept_by_tag_and_restart) {
   Budget root("root", {.hard = Bytes{100}});
   Result<Charge> weights = root.reserve(Tag::kWeights, Bytes{40});
-  { Result<Charge> kv = root.reserve(Tag::kKv, Bytes{50}); }
+  {
+    Result<Charge> kv = root.reserve(Tag::kKv, Bytes{50});
+  }
   BudgetReport report = root.report();
   EXPECT_EQ(report.peak[static_cast<size_t>(Tag::kKv)], Bytes{50});
   EXPECT_EQ(report.peak_total, Bytes{90});
@@ -103,7 +105,8 @@ TEST(Budget, random_work_from_many_threads_adds_up) {
       for (int step = 0; step < 2000; ++step) {
         Budget& budget = rng.below(2) ? *left : *right;
         const Bytes bytes{static_cast<int64_t>(rng.below(900))};
-        if (Result<Charge> charge = budget.reserve(Tag::kKv, bytes)) held.push_back(std::move(*charge));
+        if (Result<Charge> charge = budget.reserve(Tag::kKv, bytes))
+          held.push_back(std::move(*charge));
         if (held.size() > 4) held.erase(held.begin());
       }
     });

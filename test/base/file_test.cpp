@@ -28,7 +28,8 @@ class File : public ::testing::Test {
 TEST_F(File, maps_what_was_written) {
   Result<MappedFile> file = MappedFile::open(write("a", "hello"));
   ASSERT_TRUE(file);
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()), "hello");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()),
+            "hello");
   EXPECT_TRUE(file->unchanged());
 }
 

@@ -21,7 +21,8 @@ TEST(Text, every_code_point_round_trips) {
 }
 
 TEST(Text, refuses_overlong_surrogate_and_cut_forms) {
-  for (const char* text : {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\xff", "\x80"}) {
+  for (const char* text :
+       {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\xff", "\x80"}) {
     EXPECT_FALSE(is_valid_utf8(text));
     EXPECT_TRUE(is_valid_utf8(to_valid_utf8(text)));
   }

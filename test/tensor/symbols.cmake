@@ -1,8 +1,8 @@
 # Looks at the object files of the kernel sets: cmake -DNM=nm -DOBJECTS="a.o;b.o" -P symbols.cmake
 #
-# A function compiled for AVX2 that other files may define too (a weak symbol: an inline function or a
-# template) could be the copy the linker keeps, and then crash a machine without AVX2. So there must be
-# none.
+# A function compiled for AVX2 that other files may define too (a weak symbol: an inline function
+# or a template) could be the copy the linker keeps, and then crash a machine without AVX2. So there
+# must be none.
 foreach(object ${OBJECTS})
   execute_process(COMMAND ${NM} --demangle ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
   if(failed)

@@ -1,4 +1,5 @@
-// Qwen3 (dense): each query and key head is normalised before the rotation; head size is its own key.
+// Qwen3 (dense): each query and key head is normalised before the rotation; head size is its own
+// key.
 #include <fmt/format.h>
 
 #include "model/arch/arch.h"

@@ -73,7 +73,8 @@ double NetworkReader::float_or(std::string_view key, double fallback) {
   }
   const double number = value->value_or(fallback);
   if (!std::isfinite(number)) {
-    fail({Code::kCorrupt, fmt::format("key '{}': found {}, wanted a number", full_key(key), number)});
+    fail({Code::kCorrupt,
+          fmt::format("key '{}': found {}, wanted a number", full_key(key), number)});
     return fallback;
   }
   return number;
@@ -134,7 +135,8 @@ const float* NetworkReader::optional_vector(Network& network, const std::string&
   return values.data();
 }
 
-Linear NetworkReader::linear(Network& network, const std::string& name, int64_t rows, int64_t cols) {
+Linear NetworkReader::linear(Network& network, const std::string& name, int64_t rows,
+                             int64_t cols) {
   return {matrix(name + ".weight", rows, cols), optional_vector(network, name + ".bias", rows)};
 }
 
@@ -188,7 +190,8 @@ Network NetworkReader::common() {
   return network;
 }
 
-// Keys that change the arithmetic of other families: a file that has one was made for something else.
+// Keys that change the arithmetic of other families: a file that has one was made for something
+// else.
 void NetworkReader::refuse_unknown_arithmetic() {
   for (const char* key : {"attention.scale", "attention.clamp_kqv", "attn_logit_softcapping",
                           "attention.temperature_scale", "logit_scale", "embedding_scale",
@@ -214,7 +217,8 @@ void NetworkReader::refuse_unknown_arithmetic() {
 void NetworkReader::refuse_window(const Network& network) {
   const int64_t window = int_or("attention.sliding_window", 0, 0, int64_t{1} << 31);
   if (window > 0 && window < network.context_trained) {
-    fail({Code::kUnsupported, fmt::format("a sliding window of {} in family {}", window, architecture_)});
+    fail({Code::kUnsupported,
+          fmt::format("a sliding window of {} in family {}", window, architecture_)});
   }
 }
 

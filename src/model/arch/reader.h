@@ -50,8 +50,8 @@ class NetworkReader {
   AttentionStage attention(Network& network, int64_t layer);
   FeedForwardStage feed_forward(Network& network, int64_t layer);
 
-  // Rotation as the rope.* keys and rope_* tensors describe it; `base` is used when rope.freq_base is
-  // absent. kUnsupported names a scaling kind we do not know.
+  // Rotation as the rope.* keys and rope_* tensors describe it; `base` is used when rope.freq_base
+  // is absent. kUnsupported names a scaling kind we do not know.
   Rope rope(Network& network, bool interleaved, double base = 10000);
   // Plain rotation with this base, no scaling.
   Rope plain_rope(const Network& network, bool interleaved, double base);
@@ -64,7 +64,9 @@ class NetworkReader {
   bool failed() const { return error_.has_value(); }
 
  private:
-  std::string full_key(std::string_view key) const { return architecture_ + "." + std::string(key); }
+  std::string full_key(std::string_view key) const {
+    return architecture_ + "." + std::string(key);
+  }
   const GgufTensor* take(const std::string& name, int64_t rows, int64_t cols, bool required);
   void split_fused(Network& network, const std::string& name, AttentionStage& stage);
   int64_t rotated_pairs(const Network& network);

@@ -1,8 +1,10 @@
 // The kinds of rotary scaling that published models use, as frequencies and one magnitude.
 //
-// Source    Su et al. 2021 (rotation); Chen et al. 2023 (linear); Peng et al. 2023 "YaRN", sec. 3.2-3.4;
-//           Ding et al. 2024 "LongRoPE" (per-pair factors); Llama 3.1's factors arrive as a tensor.
-// Computes  frequency[i] = base^(-2i/rotated) / factor[i]; linear: / factor; yarn: a ramp between both
+// Source    Su et al. 2021 (rotation); Chen et al. 2023 (linear); Peng et al. 2023 "YaRN",
+//           sec. 3.2-3.4; Ding et al. 2024 "LongRoPE" (per-pair factors); Llama 3.1's factors
+//           arrive as a tensor.
+// Computes  frequency[i] = base^(-2i/rotated) / factor[i]; linear: / factor; yarn: a ramp between
+//           both
 // Departs   nothing
 // Costs     a few hundred operations at load
 // Proved    test/gate/tiny_gate_test.cpp
@@ -76,7 +78,8 @@ void NetworkReader::apply_yarn(Rope& rope, const Network& network, double base, 
   const double beta_slow = float_or("rope.scaling.yarn_beta_slow", 1);
   if (!(beta_fast > 0) || !(beta_slow > 0) || !(base > 1)) {
     fail({Code::kCorrupt, fmt::format("yarn: found beta_fast {}, beta_slow {}, base {}, wanted "
-                                      "positive betas and a base above 1", beta_fast, beta_slow, base)});
+                                      "positive betas and a base above 1",
+                                      beta_fast, beta_slow, base)});
     return;
   }
   const double rotated = 2.0 * static_cast<double>(rope.frequencies.size());
