@@ -1,9 +1,9 @@
 // BPE: byte pair encoding. Text is cut into words, each word's bytes (or characters) merge pair by
 // pair in the order of the file's merge list.
+#include <fmt/format.h>
+
 #include <array>
 #include <cctype>
-
-#include <fmt/format.h>
 
 #include "base/text.h"
 #include "model/tokenizer/characters.h"
@@ -15,8 +15,10 @@ namespace ration {
 
 namespace {
 
-// GPT-2's byte alphabet: a printable character for each byte, so that token texts hold no spaces and
-// no control characters. Printable Latin-1 stands for itself, the other 68 bytes for U+0100 onwards.
+// GPT-2's byte alphabet: a printable character for each byte, so that token texts hold no spaces
+// and
+// no control characters. Printable Latin-1 stands for itself, the other 68 bytes for U+0100
+// onwards.
 class ByteAlphabet {
  public:
   ByteAlphabet() {
@@ -119,9 +121,9 @@ class BpeTokenizer final : public FamilyTokenizer {
 
   const PreTokenizer& pre_;
   MergeTable merges_;
-  Neighbours neighbours_;                  // raw() only
+  Neighbours neighbours_;                     // raw() only
   std::array<uint32_t, 256> byte_symbols_{};  // kNoId where a byte is neither token nor symbol
-  std::array<Token, 128> ascii_tokens_{};  // tokens spelt with one ASCII character
+  std::array<Token, 128> ascii_tokens_{};     // tokens spelt with one ASCII character
   bool drops_spaces_ = false;
   bool lowercase_ = false;
 };
@@ -141,7 +143,8 @@ Status BpeTokenizer::add_merges(std::span<const std::string_view> merges) {
     const size_t space = merge.find(' ', 1);  // a left part may be a space itself
     if (space == std::string_view::npos || space + 1 == merge.size()) {
       return Error{Code::kCorrupt, fmt::format("tokenizer.ggml.merges: found merge {} '{}', wanted "
-                                               "two texts with a space between", i, merge)};
+                                               "two texts with a space between",
+                                               i, merge)};
     }
     const std::string_view left = merge.substr(0, space);
     const std::string_view right = merge.substr(space + 1);
@@ -150,8 +153,8 @@ Status BpeTokenizer::add_merges(std::span<const std::string_view> merges) {
     const uint32_t right_id = symbol_of(right);
     uint32_t result = symbol_of(joined);
     if (left_id == kNoId || right_id == kNoId || result == kNoId) {
-      return Error{Code::kUnsupported, fmt::format("tokenizer.ggml.merges: found more than {} texts",
-                                                   kIndexIdMax)};
+      return Error{Code::kUnsupported,
+                   fmt::format("tokenizer.ggml.merges: found more than {} texts", kIndexIdMax)};
     }
     // Text must never become a control token, whatever the merge list says.
     const auto token = static_cast<Token>(result);
@@ -201,8 +204,10 @@ void BpeTokenizer::encode_text(std::string_view text, bool, std::vector<Token>& 
   };
   for (size_t at = 0; at < text.size();) {
     const Char c = char_at(text, at);
-    if (c.is(kSpace)) flush();
-    else append_code_point(segment, lowercase_ ? lower_case(c.code) : c.code);
+    if (c.is(kSpace))
+      flush();
+    else
+      append_code_point(segment, lowercase_ ? lower_case(c.code) : c.code);
     at += c.bytes;
   }
   flush();
@@ -308,8 +313,10 @@ void BpeTokenizer::append_normal(Token token, std::string& out) const {
   for (size_t at = 0; at < text.size();) {
     const LenientCodePoint point = read_lenient(text.substr(at));
     const int byte = point.valid ? byte_alphabet().byte(point.code) : -1;
-    if (byte >= 0) out += static_cast<char>(byte);
-    else out += text.substr(at, point.bytes);
+    if (byte >= 0)
+      out += static_cast<char>(byte);
+    else
+      out += text.substr(at, point.bytes);
     at += point.bytes;
   }
 }
@@ -324,8 +331,8 @@ Result<std::unique_ptr<Tokenizer>> make_bpe(const TokenizerMetadata& metadata) {
     std::vector<std::string> names;
     for (const PreTokenizer& row : pre_tokenizers()) names.emplace_back(row.name);
     return Error{Code::kUnsupported, fmt::format("tokenizer.ggml.pre: found '{}', wanted a "
-                                                 "pre-tokeniser we know {}", name,
-                                                 did_you_mean(name, names))};
+                                                 "pre-tokeniser we know {}",
+                                                 name, did_you_mean(name, names))};
   }
   if (!metadata.has_merges && name != "kimi-k2") {
     return Error{Code::kCorrupt, "key tokenizer.ggml.merges is missing"};

@@ -20,32 +20,40 @@ uint16_t category_flag(uint32_t code_point) {
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return kLetter;
+    case UTF8PROC_CATEGORY_LO:
+      return kLetter;
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: return kMark;
+    case UTF8PROC_CATEGORY_ME:
+      return kMark;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return kNumber;
+    case UTF8PROC_CATEGORY_NO:
+      return kNumber;
     case UTF8PROC_CATEGORY_PC:
     case UTF8PROC_CATEGORY_PD:
     case UTF8PROC_CATEGORY_PS:
     case UTF8PROC_CATEGORY_PE:
     case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return kPunctuation;
+    case UTF8PROC_CATEGORY_PO:
+      return kPunctuation;
     case UTF8PROC_CATEGORY_SM:
     case UTF8PROC_CATEGORY_SC:
     case UTF8PROC_CATEGORY_SK:
-    case UTF8PROC_CATEGORY_SO: return kSymbol;
+    case UTF8PROC_CATEGORY_SO:
+      return kSymbol;
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return kSeparator;
+    case UTF8PROC_CATEGORY_ZP:
+      return kSeparator;
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO: return kOther;
-    case UTF8PROC_CATEGORY_CN: break;
+    case UTF8PROC_CATEGORY_CO:
+      return kOther;
+    case UTF8PROC_CATEGORY_CN:
+      break;
   }
   // What Unicode 15.1 added to 15.0.
   if (code_point >= 0x2ebf0 && code_point <= 0x2ee5d) return kLetter;
@@ -62,8 +70,10 @@ bool is_white_space(uint32_t code_point) {
     case 0x2029:
     case 0x202f:
     case 0x205f:
-    case 0x3000: return true;
-    default: return code_point >= 0x2000 && code_point <= 0x200a;
+    case 0x3000:
+      return true;
+    default:
+      return code_point >= 0x2000 && code_point <= 0x200a;
   }
 }
 
@@ -143,8 +153,10 @@ std::string escape_spaces(std::string_view text) {
   const auto spaces = static_cast<size_t>(std::count(text.begin(), text.end(), ' '));
   out.reserve(text.size() + 2 * spaces);
   for (const char c : text) {
-    if (c == ' ') out += kEscapedSpace;
-    else out += c;
+    if (c == ' ')
+      out += kEscapedSpace;
+    else
+      out += c;
   }
   return out;
 }

@@ -27,11 +27,16 @@ namespace internal {
 constexpr std::array<uint16_t, 128> ascii_flags() {
   std::array<uint16_t, 128> flags{};
   for (unsigned c = 0; c < 128; ++c) {
-    if (c < 0x20 || c == 0x7f) flags[c] = kOther;
-    else if (c == ' ') flags[c] = kSeparator;
-    else if (c >= '0' && c <= '9') flags[c] = kNumber;
-    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') flags[c] = kLetter;
-    else flags[c] = kPunctuation;
+    if (c < 0x20 || c == 0x7f)
+      flags[c] = kOther;
+    else if (c == ' ')
+      flags[c] = kSeparator;
+    else if (c >= '0' && c <= '9')
+      flags[c] = kNumber;
+    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
+      flags[c] = kLetter;
+    else
+      flags[c] = kPunctuation;
   }
   for (const char c : {'$', '+', '<', '=', '>', '^', '`', '|', '~'}) {
     flags[static_cast<unsigned char>(c)] = kSymbol;
@@ -67,7 +72,8 @@ inline size_t stated_length(char first) {
   return byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
 }
 
-// Reads leniently: overlong forms and surrogates are accepted as the number they spell. U+FFFD and one
+// Reads leniently: overlong forms and surrogates are accepted as the number they spell. U+FFFD and
+// one
 // byte for what is not even that, or lies above U+10FFFF. REQUIRES: not empty.
 struct LenientCodePoint {
   uint32_t code;
@@ -77,7 +83,8 @@ struct LenientCodePoint {
 LenientCodePoint read_lenient(std::string_view text);
 
 // `text` with each bad byte as U+FFFD and overlong forms in their short form: afterwards every code
-// point can be read without checks. Returns `text` itself when nothing had to change, else a view of
+// point can be read without checks. Returns `text` itself when nothing had to change, else a view
+// of
 // `scratch`.
 std::string_view canonical_utf8(std::string_view text, std::string& scratch);
 

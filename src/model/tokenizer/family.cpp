@@ -8,8 +8,10 @@ namespace ration {
 
 Status FamilyTokenizer::check(const Vocabulary& vocabulary, const FamilyOptions& options) {
   const auto missing = [](std::string_view which) {
-    return Error{Code::kCorrupt, fmt::format("tokenizer.ggml: found that {0} shall be added, wanted "
-                                             "its id in tokenizer.ggml.{0}_token_id", which)};
+    return Error{Code::kCorrupt,
+                 fmt::format("tokenizer.ggml: found that {0} shall be added, wanted "
+                             "its id in tokenizer.ggml.{0}_token_id",
+                             which)};
   };
   if (options.adds_bos && vocabulary.bos() == kNoToken) return missing("bos");
   if (options.adds_eos && vocabulary.eos() == kNoToken) return missing("eos");
@@ -44,8 +46,10 @@ std::vector<Token> FamilyTokenizer::encode(const Prompt& prompt, bool add_specia
       const bool continues = fragment.token == kNoToken && !fragments.empty() &&
                              fragments.back().token == kNoToken &&
                              fragments.back().end == fragment.begin;
-      if (continues) fragments.back().end = fragment.end;
-      else fragments.push_back(fragment);
+      if (continues)
+        fragments.back().end = fragment.end;
+      else
+        fragments.push_back(fragment);
     }
     begin = end;
   }

@@ -1,4 +1,5 @@
-// model/tokenizer/family.h - what all tokenizer families share: special tokens, BOS and EOS, pieces.
+// model/tokenizer/family.h - what all tokenizer families share: special tokens, BOS and EOS,
+// pieces.
 #pragma once
 
 #include <memory>
@@ -17,8 +18,8 @@ namespace ration {
 // What a family decides before its object is made.
 struct FamilyOptions {
   std::string description;
-  bool adds_bos = false;  // the front token is bos,
-  bool adds_eos = false;  // the back token eos
+  bool adds_bos = false;        // the front token is bos,
+  bool adds_eos = false;        // the back token eos
   bool adds_separator = false;  // or, for WPM, the separator
 };
 

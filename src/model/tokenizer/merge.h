@@ -1,4 +1,5 @@
-// model/tokenizer/merge.h - the greedy merging that BPE and SPM share: of all neighbouring pairs that
+// model/tokenizer/merge.h - the greedy merging that BPE and SPM share: of all neighbouring pairs
+// that
 // may merge, the best one (the leftmost of equals) does, again and again.
 #pragma once
 
@@ -98,7 +99,8 @@ void merge_many(MergeScratch& scratch, uint32_t end, const Lookup& lookup) {
   heap.clear();
   for (uint32_t i = 0; i + 1 < count; ++i) list_pair(i);
   std::make_heap(heap.begin(), heap.end(), worse);
-  // A symbol that was merged into its left neighbour: no id that a pair could have been listed with.
+  // A symbol that was merged into its left neighbour: no id that a pair could have been listed
+  // with.
   constexpr uint32_t kGone = kNoId - 1;
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), worse);
@@ -134,7 +136,8 @@ void merge_symbols(MergeScratch& scratch, uint32_t end, const Lookup& lookup) {
   }
 }
 
-// Which characters ever stand beside each other inside a token: between any others a long text can be
+// Which characters ever stand beside each other inside a token: between any others a long text can
+// be
 // cut before merging, with the same result. No false negatives, some false positives.
 // shared-const after the last add().
 class Neighbours {

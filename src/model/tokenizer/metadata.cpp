@@ -1,9 +1,9 @@
 #include "model/tokenizer/metadata.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <memory>
-
-#include <fmt/format.h>
 
 namespace ration {
 
@@ -79,8 +79,8 @@ Status read_scalars(const Gguf& file, TokenizerMetadata& metadata) {
     // Writers that have no such token leave the key out or store -1 as a 32-bit number.
     if (!*found || **found == -1 || **found == UINT32_MAX) continue;
     if (**found < 0 || **found >= static_cast<int64_t>(metadata.tokens.size())) {
-      return corrupt(fmt::format("{}: found {}, wanted an id below {}", key, **found,
-                                 metadata.tokens.size()));
+      return corrupt(
+          fmt::format("{}: found {}, wanted an id below {}", key, **found, metadata.tokens.size()));
     }
     metadata.ids.*id = static_cast<Token>(**found);
   }
@@ -114,13 +114,13 @@ Status read_tables(const Gguf& file, TokenizerMetadata& metadata) {
   metadata.merges = std::move(*merges);
 
   if (const GgufValue* map = file.find("tokenizer.ggml.precompiled_charsmap"); map != nullptr) {
-    const bool octets = map->type == GgufValue::Type::kArray &&
-                        (map->element == GgufValue::Type::kU8 ||
-                         map->element == GgufValue::Type::kI8);
+    const bool octets =
+        map->type == GgufValue::Type::kArray &&
+        (map->element == GgufValue::Type::kU8 || map->element == GgufValue::Type::kI8);
     if (!octets) {
-      return corrupt(fmt::format(
-          "tokenizer.ggml.precompiled_charsmap: found {} of {}, wanted array of u8",
-          type_name(map->type), type_name(map->element)));
+      return corrupt(
+          fmt::format("tokenizer.ggml.precompiled_charsmap: found {} of {}, wanted array of u8",
+                      type_name(map->type), type_name(map->element)));
     }
     metadata.charsmap = map->bytes;
   }
@@ -141,9 +141,10 @@ Status check_metadata(const TokenizerMetadata& metadata) {
   const size_t count = metadata.tokens.size();
   if (count == 0) return corrupt("tokenizer.ggml.tokens: found 0 tokens, wanted at least 1");
   if (count > kTokensMax || metadata.merges.size() > kMergesMax) {
-    return Error{Code::kUnsupported,
-                 fmt::format("found a vocabulary of {} tokens and {} merges, wanted at most {} and {}",
-                             count, metadata.merges.size(), kTokensMax, kMergesMax)};
+    return Error{
+        Code::kUnsupported,
+        fmt::format("found a vocabulary of {} tokens and {} merges, wanted at most {} and {}",
+                    count, metadata.merges.size(), kTokensMax, kMergesMax)};
   }
   if (!metadata.scores.empty() && metadata.scores.size() != count) {
     return corrupt(fmt::format("tokenizer.ggml.scores: found {}, wanted {}, one a token",
@@ -155,8 +156,9 @@ Status check_metadata(const TokenizerMetadata& metadata) {
   }
   for (size_t i = 0; i < metadata.scores.size(); ++i) {
     if (std::isfinite(metadata.scores[i])) continue;
-    return corrupt(fmt::format("tokenizer.ggml.scores of token {}: found {}, wanted a finite number",
-                               i, metadata.scores[i]));
+    return corrupt(
+        fmt::format("tokenizer.ggml.scores of token {}: found {}, wanted a finite number", i,
+                    metadata.scores[i]));
   }
   for (const IdKey& key : kIdKeys) {
     const std::optional<Token> id = metadata.ids.*key.id;

@@ -36,25 +36,26 @@ struct SpecialIds {
 
 // Views point into the file (or whatever the maker of the struct keeps alive).
 struct TokenizerMetadata {
-  std::string model;                // "gpt2", "llama", "bert", "t5", ...
-  std::string pre;                  // "" when the file has none
-  std::string architecture;         // some rules depend on these two
+  std::string model;         // "gpt2", "llama", "bert", "t5", ...
+  std::string pre;           // "" when the file has none
+  std::string architecture;  // some rules depend on these two
   std::string name;
   std::vector<std::string_view> tokens;
-  std::vector<float> scores;        // empty, or one a token
-  std::vector<TokenType> types;     // empty, or one a token
+  std::vector<float> scores;             // empty, or one a token
+  std::vector<TokenType> types;          // empty, or one a token
   std::vector<std::string_view> merges;  // "left right", best first
   bool has_merges = false;               // an empty list is not the same as none
   SpecialIds ids;                        // each inside the vocabulary
   std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
   std::optional<bool> lowercase, strip_accents;
-  std::span<const std::byte> charsmap;   // precompiled normaliser of the "t5" family
+  std::span<const std::byte> charsmap;  // precompiled normaliser of the "t5" family
 };
 
 // kCorrupt names the key, what was found and what was wanted.
 Result<TokenizerMetadata> read_metadata(const Gguf& file);
 
-// What read_metadata checks beyond types: counts that must agree, ids in range, finite scores. Every
+// What read_metadata checks beyond types: counts that must agree, ids in range, finite scores.
+// Every
 // maker of a tokenizer relies on it.
 Status check_metadata(const TokenizerMetadata& metadata);
 

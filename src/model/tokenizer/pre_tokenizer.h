@@ -1,4 +1,5 @@
-// model/tokenizer/pre_tokenizer.h - which stages and habits each tokenizer.ggml.pre name stands for.
+// model/tokenizer/pre_tokenizer.h - which stages and habits each tokenizer.ggml.pre name stands
+// for.
 #pragma once
 
 #include <cstdint>

@@ -20,11 +20,15 @@ size_t contraction_length(std::string_view text, size_t at, bool any_case) {
     case 's':
     case 't':
     case 'm':
-    case 'd': return 2;
+    case 'd':
+      return 2;
     case 'r':
-    case 'v': return letter(2) == 'e' ? 3 : 0;
-    case 'l': return letter(2) == 'l' ? 3 : 0;
-    default: return 0;
+    case 'v':
+      return letter(2) == 'e' ? 3 : 0;
+    case 'l':
+      return letter(2) == 'l' ? 3 : 0;
+    default:
+      return 0;
   }
 }
 
@@ -57,7 +61,8 @@ WhiteSpace scan_white_space(std::string_view text, size_t at) {
   return space;
 }
 
-// All but the last character of white space that something follows: that one goes with the next word.
+// All but the last character of white space that something follows: that one goes with the next
+// word.
 size_t match_spaces(std::string_view text, size_t at, const WhiteSpace& space) {
   if (space.end < text.size() && space.last_begin > at) return space.last_begin;
   return space.end;

@@ -100,7 +100,8 @@ class SpecialMatcher::Splitter {
         return depth < text.size() ? static_cast<int>(static_cast<unsigned char>(text[depth])) : -1;
       };
       low = std::partition_point(low, high, [&](const Entry& e) { return byte(e) < wanted_byte; });
-      high = std::partition_point(low, high, [&](const Entry& e) { return byte(e) <= wanted_byte; });
+      high =
+          std::partition_point(low, high, [&](const Entry& e) { return byte(e) <= wanted_byte; });
       if (low == high || vocabulary.text(low->token).size() != depth + 1) continue;
       if (!wanted(low->token)) continue;
       if (candidates_.empty()) cluster_begin_ = at;

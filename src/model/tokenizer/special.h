@@ -1,7 +1,9 @@
-// model/tokenizer/special.h - finds the tokens that are recognised in a text before everything else:
+// model/tokenizer/special.h - finds the tokens that are recognised in a text before everything
+// else:
 // user-defined ones anywhere, control tokens only where asked.
 //
-// The longest token wins wherever it stands, then the next longest in what is left, and so on; equal
+// The longest token wins wherever it stands, then the next longest in what is left, and so on;
+// equal
 // lengths by id; one token's own occurrences from left to right.
 #pragma once
 
@@ -32,7 +34,8 @@ class SpecialMatcher {
              std::vector<Fragment>& out) const;
 
   size_t bytes() const {
-    return sizeof(*this) + by_text_.capacity() * sizeof(Entry) + by_rank_.capacity() * sizeof(Token);
+    return sizeof(*this) + by_text_.capacity() * sizeof(Entry) +
+           by_rank_.capacity() * sizeof(Token);
   }
 
  private:

@@ -12,9 +12,9 @@ bool CharSet::has(const Char& c) const {
   bool found = c.is(flags);
   // White space outside ASCII is only ever matched as white space.
   if (!found && !(c.is(kSpace) && c.code >= 0x80)) {
-    const auto above = std::upper_bound(
-        ranges.begin(), ranges.end(), c.code,
-        [](uint32_t code, const CodeRange& range) { return code < range.first; });
+    const auto above =
+        std::upper_bound(ranges.begin(), ranges.end(), c.code,
+                         [](uint32_t code, const CodeRange& range) { return code < range.first; });
     found = above != ranges.begin() && c.code <= std::prev(above)->last;
   }
   return found != negated;
@@ -85,7 +85,8 @@ size_t match_line(std::string_view text, size_t at) {
   return std::min(found, text.size());
 }
 
-// Calls put(end) behind each match of match(at) (an end, or `at` for none) and each stretch between.
+// Calls put(end) behind each match of match(at) (an end, or `at` for none) and each stretch
+// between.
 template <class Match, class Put>
 void cut_matches(std::string_view text, const Match& match, const Put& put) {
   size_t unmatched = 0;  // where the stretch before the next match begins
@@ -182,9 +183,12 @@ void cut(std::string_view text, const Stage& stage, const Put& put) {
       return cut_matches(text, [&](size_t at) { return match_indent(text, at); }, put);
     case Kind::kLines:
       return cut_matches(text, [&](size_t at) { return match_line(text, at); }, put);
-    case Kind::kTrailingSpace: return cut_trailing_space(text, put);
-    case Kind::kDigitsByThree: return cut_digits_by_three(text, put);
-    case Kind::kThousands: return cut_thousands(text, put);
+    case Kind::kTrailingSpace:
+      return cut_trailing_space(text, put);
+    case Kind::kDigitsByThree:
+      return cut_digits_by_three(text, put);
+    case Kind::kThousands:
+      return cut_thousands(text, put);
   }
 }
 

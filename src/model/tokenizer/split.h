@@ -1,7 +1,8 @@
 // model/tokenizer/split.h - cutting text into the words inside which BPE merges, by hand-written
 // scanners: what the models' authors wrote as regular expressions, in linear time and no stack.
 //
-// A pre-tokeniser is a list of stages; each cuts every piece that the stage before left. Where a stage
+// A pre-tokeniser is a list of stages; each cuts every piece that the stage before left. Where a
+// stage
 // matches nothing, the text up to its next match is one piece.
 #pragma once
 
@@ -40,38 +41,39 @@ struct RunRule {
 // The alternatives of the usual long expression, in the order in which they are tried.
 struct WordRule {
   enum class Case : uint8_t {
-    kAny,        // letters+
-    kCamel,      // upper* lower+ or else upper+ lower*; letters other than ASCII count as both
-    kSpaced,     // letters with single spaces between them
+    kAny,     // letters+
+    kCamel,   // upper* lower+ or else upper+ lower*; letters other than ASCII count as both
+    kSpaced,  // letters with single spaces between them
   };
   enum class Tail : uint8_t { kNone, kNewlines, kNewlinesAndSlashes, kOneNewlineOrSlash };
 
-  bool contraction_first = false;       // 's 't 're 've 'm 'll 'd in any case
-  bool marked_word_first = false;       // an ASCII punctuation mark, then ASCII letters
-  uint16_t letters = kLetter;           // what words are made of,
-  uint16_t not_before = kLetter | kNumber;  // after at most one character outside of this, no newline
+  bool contraction_first = false;  // 's 't 're 've 'm 'll 'd in any case
+  bool marked_word_first = false;  // an ASCII punctuation mark, then ASCII letters
+  uint16_t letters = kLetter;      // what words are made of,
+  uint16_t not_before =
+      kLetter | kNumber;  // after at most one character outside of this, no newline
   Case letter_case = Case::kAny;
-  bool contraction_after = false;       // directly behind a word
-  uint32_t digits_max = 0;              // digits a piece; 0: numbers match nothing
+  bool contraction_after = false;                // directly behind a word
+  uint32_t digits_max = 0;                       // digits a piece; 0: numbers match nothing
   uint16_t marks = 0xff & ~(kLetter | kNumber);  // [ ]?marks+tail, never white space
   Tail tail = Tail::kNewlines;
-  bool single_newlines = false;         // else white space up to its last newline
-  bool halving_spaces = false;          // runs of white space in powers of two
+  bool single_newlines = false;  // else white space up to its last newline
+  bool halving_spaces = false;   // runs of white space in powers of two
 };
 
 struct Stage {
   enum class Kind : uint8_t {
-    kWords,           // word
-    kRuns,            // runs, the first that matches
-    kGpt2,            // lower-case contractions, [ ]?letters+, [ ]?digits+, [ ]?others+, spaces
-    kKimi,            // Han runs apart, words with contractions behind, digits by three
-    kDigitsByThree,   // digits in threes counted from their end; what precedes them sticks to them
-    kThousands,       // cuts before every third ASCII digit counted from the end
-    kLines,           // runs of newlines and of everything else
-    kTrailingSpace,   // white space at the end of the piece
-    kSentinel,        // <sentinel:123>
-    kImageCode,       // IMGIMGABCDZ
-    kIndent,          // one tab or newline, four spaces, two spaces
+    kWords,          // word
+    kRuns,           // runs, the first that matches
+    kGpt2,           // lower-case contractions, [ ]?letters+, [ ]?digits+, [ ]?others+, spaces
+    kKimi,           // Han runs apart, words with contractions behind, digits by three
+    kDigitsByThree,  // digits in threes counted from their end; what precedes them sticks to them
+    kThousands,      // cuts before every third ASCII digit counted from the end
+    kLines,          // runs of newlines and of everything else
+    kTrailingSpace,  // white space at the end of the piece
+    kSentinel,       // <sentinel:123>
+    kImageCode,      // IMGIMGABCDZ
+    kIndent,         // one tab or newline, four spaces, two spaces
   };
   Kind kind = Kind::kWords;
   WordRule word = {};

@@ -1,8 +1,9 @@
-// SPM: SentencePiece's BPE. Characters merge wherever two neighbours spell a token, the pair with the
+// SPM: SentencePiece's BPE. Characters merge wherever two neighbours spell a token, the pair with
+// the
 // best score first; characters that are no token become their bytes.
-#include <bit>
-
 #include <fmt/format.h>
+
+#include <bit>
 
 #include "model/tokenizer/characters.h"
 #include "model/tokenizer/family.h"
@@ -60,8 +61,7 @@ void SpmTokenizer::encode_text(std::string_view raw, bool after_special,
   MergeScratch scratch;
   uint32_t left = 0;
   for (size_t at = 0; at < text.size();) {
-    const std::string_view character =
-        std::string_view(text).substr(at, stated_length(text[at]));
+    const std::string_view character = std::string_view(text).substr(at, stated_length(text[at]));
     const uint32_t right = Neighbours::key(character);
     if (at > 0 && !neighbours_.may_meet(left, right)) {
       merge_into(text, static_cast<uint32_t>(at), scratch, out);

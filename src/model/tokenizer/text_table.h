@@ -1,4 +1,5 @@
-// model/tokenizer/text_table.h - many short texts numbered from 0 and found by their bytes, compactly:
+// model/tokenizer/text_table.h - many short texts numbered from 0 and found by their bytes,
+// compactly:
 // one arena, one offset a text, and a flat hash index of 4 bytes a slot.
 #pragma once
 
@@ -36,7 +37,8 @@ inline uint64_t hash_text(std::string_view text) {
   return left == 0 ? hash : mix_hash(hash ^ tail);
 }
 
-// Open addressing over ids whose keys are stored elsewhere. A slot holds 22 bits of id and 10 bits of
+// Open addressing over ids whose keys are stored elsewhere. A slot holds 22 bits of id and 10 bits
+// of
 // the hash, so that nearly every probe that fails does so without touching the key.
 // shared-const after the last insert().
 class TaggedIndex {

@@ -1,6 +1,7 @@
 // model/tokenizer/tokenizer.h - text to token ids and back, from a GGUF file's own vocabulary.
 //
-// Families: BPE ("gpt2" with its pre-tokenisers), SPM ("llama"), WPM ("bert"), UGM ("t5"). An unknown
+// Families: BPE ("gpt2" with its pre-tokenisers), SPM ("llama"), WPM ("bert"), UGM ("t5"). An
+// unknown
 // family or pre-tokeniser is refused by name. To add a pre-tokeniser: one row in the table of
 // tokenizer/pre_tokenizer.cpp.
 #pragma once
@@ -28,14 +29,16 @@ struct EncodeOptions {
 // shared-const: any number of threads may encode and decode at once.
 class Tokenizer {
  public:
-  // kUnsupported names the tokenizer.ggml.model or .pre that we do not know; kCorrupt when the tables
+  // kUnsupported names the tokenizer.ggml.model or .pre that we do not know; kCorrupt when the
+  // tables
   // contradict each other. The tokenizer copies what it needs: the file may be closed afterwards.
   static Result<std::unique_ptr<Tokenizer>> make(const Gguf& file);
   virtual ~Tokenizer() = default;
 
   // Any bytes are accepted; broken UTF-8 is handled as the family does (byte tokens or unknown).
   virtual std::vector<Token> encode(std::string_view text, const EncodeOptions& options) const = 0;
-  // Each span on its own terms; text on both sides of a span border that are of one origin are joined
+  // Each span on its own terms; text on both sides of a span border that are of one origin are
+  // joined
   // first, so that cutting a text into spans does not change its tokens.
   virtual std::vector<Token> encode(const Prompt& prompt, bool add_special) const = 0;
 

@@ -6,9 +6,8 @@ namespace ration {
 
 TokenTrie::TokenTrie(const Vocabulary& vocabulary, std::vector<Token> tokens)
     : vocabulary_(vocabulary) {
-  std::sort(tokens.begin(), tokens.end(), [&](Token a, Token b) {
-    return vocabulary.text(a) < vocabulary.text(b);
-  });
+  std::sort(tokens.begin(), tokens.end(),
+            [&](Token a, Token b) { return vocabulary.text(a) < vocabulary.text(b); });
   struct Work {
     uint32_t node;
     uint32_t begin;  // of the tokens below it

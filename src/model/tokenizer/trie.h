@@ -1,4 +1,5 @@
-// model/tokenizer/trie.h - tokens by their bytes, for the families that ask which tokens begin here.
+// model/tokenizer/trie.h - tokens by their bytes, for the families that ask which tokens begin
+// here.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace ration {
 
-// A byte trie whose single-token tails are not spelt out: a node with one token left below it points
+// A byte trie whose single-token tails are not spelt out: a node with one token left below it
+// points
 // at the token. 12 bytes a node. shared-const. Borrows the vocabulary.
 class TokenTrie {
  public:
@@ -51,8 +53,10 @@ class TokenTrie {
     uint32_t high = end;
     while (low < high) {
       const uint32_t middle = low + (high - low) / 2;
-      if (nodes_[middle].label < label) low = middle + 1;
-      else high = middle;
+      if (nodes_[middle].label < label)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low < end && nodes_[low].label == label ? low : kNoId;
   }

@@ -1,13 +1,14 @@
 // UGM: SentencePiece's unigram model. Of all ways to spell the normalised text with tokens, the one
 // with the greatest sum of scores (Viterbi).
 //
-// Source    Kudo, "Subword Regularization: Improving Neural Network Translation Models with Multiple
+// Source    Kudo, "Subword Regularization: Improving Neural Network Translation Models with
+// Multiple
 //           Subword Candidates", sec. 3.1.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cfloat>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "model/tokenizer/characters.h"
 #include "model/tokenizer/charsmap.h"
@@ -102,9 +103,9 @@ size_t UgmTokenizer::shared_with_user_defined(std::string_view text) const {
     return length;
   };
   // The token most like the text stands beside the place where the text would be.
-  const auto above =
-      std::lower_bound(user_defined_.begin(), user_defined_.end(), text,
-                       [&](Token token, std::string_view t) { return vocabulary().text(token) < t; });
+  const auto above = std::lower_bound(
+      user_defined_.begin(), user_defined_.end(), text,
+      [&](Token token, std::string_view t) { return vocabulary().text(token) < t; });
   size_t most = above != user_defined_.end() ? shared(*above) : 0;
   if (above != user_defined_.begin()) most = std::max(most, shared(*std::prev(above)));
   return most;
@@ -192,8 +193,8 @@ Result<std::unique_ptr<Tokenizer>> make_ugm(const TokenizerMetadata& metadata) {
   options.adds_bos = metadata.add_bos.value_or(false);
   options.adds_eos = metadata.add_eos.value_or(true);
   if (Status status = FamilyTokenizer::check(*vocabulary, options); !status) return status.error();
-  return std::unique_ptr<Tokenizer>(std::make_unique<UgmTokenizer>(
-      *std::move(vocabulary), options, *std::move(charsmap), metadata));
+  return std::unique_ptr<Tokenizer>(std::make_unique<UgmTokenizer>(*std::move(vocabulary), options,
+                                                                   *std::move(charsmap), metadata));
 }
 
 }  // namespace ration

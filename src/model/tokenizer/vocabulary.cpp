@@ -1,10 +1,10 @@
 #include "model/tokenizer/vocabulary.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
-
-#include <fmt/format.h>
 
 namespace ration {
 
@@ -34,22 +34,40 @@ constexpr std::string_view kEndTexts[] = {
     "<eos>",
     "<turn|>",
     "<|tool_response>",
-    "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<\xef\xbd\x9c"
+    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     "[e~[",
 };
 // Fill-in-the-middle marks: always control tokens; the last three also end an answer.
-constexpr std::string_view kFimPrefix[] = {
-    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>",
-    "<\xef\xbd\x9c" "fim\xe2\x96\x81" "begin\xef\xbd\x9c>",
-    "<PRE>", "\xe2\x96\x81<PRE>", "<|code_prefix|>", "<|prefix|>"};
-constexpr std::string_view kFimSuffix[] = {
-    "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>",
-    "<\xef\xbd\x9c" "fim\xe2\x96\x81hole\xef\xbd\x9c>",
-    "<SUF>", "\xe2\x96\x81<SUF>", "<|code_suffix|>", "<|suffix|>"};
-constexpr std::string_view kFimMiddle[] = {
-    "<|fim_middle|>", "<fim-middle>", "<fim_middle>",
-    "<\xef\xbd\x9c" "fim\xe2\x96\x81" "end\xef\xbd\x9c>",
-    "<MID>", "\xe2\x96\x81<MID>", "<|code_middle|>", "<|middle|>"};
+constexpr std::string_view kFimPrefix[] = {"<|fim_prefix|>",
+                                           "<fim-prefix>",
+                                           "<fim_prefix>",
+                                           "<\xef\xbd\x9c"
+                                           "fim\xe2\x96\x81"
+                                           "begin\xef\xbd\x9c>",
+                                           "<PRE>",
+                                           "\xe2\x96\x81<PRE>",
+                                           "<|code_prefix|>",
+                                           "<|prefix|>"};
+constexpr std::string_view kFimSuffix[] = {"<|fim_suffix|>",
+                                           "<fim-suffix>",
+                                           "<fim_suffix>",
+                                           "<\xef\xbd\x9c"
+                                           "fim\xe2\x96\x81hole\xef\xbd\x9c>",
+                                           "<SUF>",
+                                           "\xe2\x96\x81<SUF>",
+                                           "<|code_suffix|>",
+                                           "<|suffix|>"};
+constexpr std::string_view kFimMiddle[] = {"<|fim_middle|>",
+                                           "<fim-middle>",
+                                           "<fim_middle>",
+                                           "<\xef\xbd\x9c"
+                                           "fim\xe2\x96\x81"
+                                           "end\xef\xbd\x9c>",
+                                           "<MID>",
+                                           "\xe2\x96\x81<MID>",
+                                           "<|code_middle|>",
+                                           "<|middle|>"};
 constexpr std::string_view kFimPad[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"};
 constexpr std::string_view kFimRepository[] = {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
                                                "<REPO>", "<reponame>"};
@@ -60,13 +78,20 @@ constexpr std::string_view kChannelTexts[] = {"<|channel|>", "<|message|>", "<|s
 
 uint8_t flag_of(TokenType type) {
   switch (type) {
-    case TokenType::kNormal: return kTokenNormal;
-    case TokenType::kUnknown: return kTokenUnknown;
-    case TokenType::kControl: return kTokenControl;
-    case TokenType::kUserDefined: return kTokenUserDefined;
-    case TokenType::kUnused: return kTokenUnused;
-    case TokenType::kByte: return kTokenByte;
-    case TokenType::kUndefined: break;
+    case TokenType::kNormal:
+      return kTokenNormal;
+    case TokenType::kUnknown:
+      return kTokenUnknown;
+    case TokenType::kControl:
+      return kTokenControl;
+    case TokenType::kUserDefined:
+      return kTokenUserDefined;
+    case TokenType::kUnused:
+      return kTokenUnused;
+    case TokenType::kByte:
+      return kTokenByte;
+    case TokenType::kUndefined:
+      break;
   }
   return 0;
 }
@@ -114,11 +139,13 @@ Status Vocabulary::add_tokens(const TokenizerMetadata& metadata) {
     const std::string stand_in = text.empty() ? fmt::format("[EMPTY_{}]", i) : std::string();
     if (text.empty()) text = stand_in;
     switch (texts_.add(text)) {
-      case TextTable::Added::kNew: break;
+      case TextTable::Added::kNew:
+        break;
       case TextTable::Added::kAlreadyThere:
         return Error{Code::kCorrupt,
                      fmt::format("tokenizer.ggml.tokens: found tokens {} and {} with one text, "
-                                 "wanted each text once", texts_.find(text), i)};
+                                 "wanted each text once",
+                                 texts_.find(text), i)};
       case TextTable::Added::kFull:
         return Error{Code::kCorrupt, "tokenizer.ggml.tokens: found texts made to collide"};
     }
@@ -135,8 +162,10 @@ Status Vocabulary::set_flags(const TokenizerMetadata& metadata) {
   }
   for (Token token = 0; token < size(); ++token) {
     if (!is(token, kTokenByte) || parse_byte_text(text(token))) continue;
-    return Error{Code::kCorrupt, fmt::format("tokenizer.ggml.tokens: found byte token {} spelt '{}', "
-                                             "wanted '<0x00>' to '<0xFF>'", token, text(token))};
+    return Error{Code::kCorrupt,
+                 fmt::format("tokenizer.ggml.tokens: found byte token {} spelt '{}', "
+                             "wanted '<0x00>' to '<0xFF>'",
+                             token, text(token))};
   }
   for (int byte = 0; byte < 256; ++byte) {
     const Token token = find(fmt::format("<0x{:02X}>", byte));
@@ -228,7 +257,8 @@ void Vocabulary::settle_exceptions() {
   }
 }
 
-// GGUF does not carry what Hugging Face's tokenizer files call lstrip and rstrip; it follows from the
+// GGUF does not carry what Hugging Face's tokenizer files call lstrip and rstrip; it follows from
+// the
 // kind of model.
 void Vocabulary::set_strip_flags(const TokenizerMetadata& metadata) {
   std::string name = metadata.name;

@@ -42,13 +42,16 @@ struct SpecialDefaults {
 class Vocabulary {
  public:
   // REQUIRES: check_metadata(metadata) passed. kCorrupt for two tokens of one text.
-  static Result<Vocabulary> make(const TokenizerMetadata& metadata, const SpecialDefaults& defaults);
+  static Result<Vocabulary> make(const TokenizerMetadata& metadata,
+                                 const SpecialDefaults& defaults);
 
   int32_t size() const { return static_cast<int32_t>(flags_.size()); }
   bool has(Token token) const { return token >= 0 && token < size(); }
   // REQUIRES for all of these: has(token).
   std::string_view text(Token token) const { return texts_.text(static_cast<uint32_t>(token)); }
-  bool is(Token token, uint8_t any) const { return (flags_[static_cast<size_t>(token)] & any) != 0; }
+  bool is(Token token, uint8_t any) const {
+    return (flags_[static_cast<size_t>(token)] & any) != 0;
+  }
   // Tokens that ordinary text may never produce, whatever it spells.
   bool is_reserved(Token token) const {
     return is(token, kTokenControl | kTokenUnknown) || is_template_only(token);
@@ -65,7 +68,9 @@ class Vocabulary {
     return token == kNoToken || is_reserved(token) ? kNoToken : token;
   }
   // The token of one byte, spelt "<0x0A>"; kNoToken.
-  Token byte_token(uint8_t byte) const { return byte_tokens_.empty() ? kNoToken : byte_tokens_[byte]; }
+  Token byte_token(uint8_t byte) const {
+    return byte_tokens_.empty() ? kNoToken : byte_tokens_[byte];
+  }
   // The byte of a kTokenByte token.
   uint8_t token_byte(Token token) const;
 
