@@ -44,4 +44,7 @@ class Rng {
   uint64_t state_[4];
 };
 
+// A seed from the kernel, for when the user gave none. Nothing but the command line asks for one.
+uint64_t random_seed();
+
 }  // namespace ration

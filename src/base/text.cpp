@@ -145,10 +145,12 @@ std::vector<std::string> nearest_names(std::string_view wanted, std::span<const 
                                        size_t count_max) {
   std::vector<std::pair<size_t, std::string>> ranked;
   for (const std::string& name : names) {
-    const bool contained = wanted.size() >= 3 && (name.find(wanted) != std::string::npos ||
-                                                  wanted.find(name) != std::string_view::npos);
+    const bool contained =
+        (wanted.size() >= 3 && name.find(wanted) != std::string::npos) ||
+        (name.size() >= 3 && wanted.find(name) != std::string_view::npos);
     const size_t distance = edit_distance(wanted, name);
-    if (contained || distance <= std::max<size_t>(1, std::max(wanted.size(), name.size()) / 3)) {
+    const size_t longer = std::max(wanted.size(), name.size());
+    if (contained || distance <= (longer < 3 ? 1 : std::max<size_t>(2, longer / 3))) {
       ranked.emplace_back(contained ? distance / 4 : distance, name);
     }
   }

@@ -44,14 +44,14 @@ struct Rope {
 // x += after(output(attend(rotate(query_norm(q)), rotate(key_norm(k)), v))) of before(x)
 struct AttentionStage {
   Norm before;
-  Linear query;  // [heads * head_size, width]
-  Linear key;    // [kv_heads * head_size, width]
-  Linear value;  // [kv_heads * head_size, width]
+  Linear query;     // [heads * head_size, width]
+  Linear key;       // [kv_heads * head_size, width]
+  Linear value;     // [kv_heads * head_size, width]
   Norm query_norm;  // over head_size, before the rotation
   Norm key_norm;
-  size_t rope = 0;      // index into Network::ropes
-  int64_t window = 0;   // sees itself and the window - 1 positions before; 0: everything
-  float scale = 1;      // of q.k
+  size_t rope = 0;     // index into Network::ropes
+  int64_t window = 0;  // sees itself and the window - 1 positions before; 0: everything
+  float scale = 1;     // of q.k
   float softcap = 0;
   Linear output;  // [width, heads * head_size]
   Norm after;

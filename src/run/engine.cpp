@@ -48,9 +48,9 @@ Result<std::unique_ptr<Engine>> Engine::make(std::shared_ptr<const Model> model,
                                              const EngineOptions& options) {
   const Network& network = model->network();
   if (options.context < 1 || options.context > network.context_trained) {
-    return Error{Code::kInvalid, fmt::format("found a context of {}, wanted 1 to {} for {}",
-                                             options.context, network.context_trained,
-                                             model->name())};
+    return Error{Code::kInvalid,
+                 fmt::format("found a context of {}, wanted 1 to {} for {}", options.context,
+                             network.context_trained, model->name())};
   }
   CHECK(options.kv_tokens >= 1 && options.step_tokens_max >= 1 && options.logit_rows_max >= 1);
   std::unique_ptr<Engine> engine(new Engine(std::move(model), kernels, pool, options));
@@ -104,8 +104,8 @@ Status Engine::step(std::span<const StepItem> items) {
                       options_.context));
     for (Token token : item.tokens) {
       if (token < 0 || token >= network.vocabulary) {
-        return Error{Code::kInvalid, fmt::format("found token {}, wanted 0 to {}", token,
-                                                 network.vocabulary - 1)};
+        return Error{Code::kInvalid,
+                     fmt::format("found token {}, wanted 0 to {}", token, network.vocabulary - 1)};
       }
     }
     total += count;
@@ -128,10 +128,9 @@ Status Engine::step(std::span<const StepItem> items) {
                        .wants_logits = item.wants_all_logits || (item.wants_logits && is_last)});
     }
   }
-  const bool long_context =
-      std::ranges::any_of(network.ropes, [&](const Rope& rope) {
-        return !rope.long_frequencies.empty() && options_.context > rope.long_beyond;
-      });
+  const bool long_context = std::ranges::any_of(network.ropes, [&](const Rope& rope) {
+    return !rope.long_frequencies.empty() && options_.context > rope.long_beyond;
+  });
   forward({.network = network,
            .kernels = kernels_,
            .pool = pool_,

@@ -21,10 +21,10 @@ class KvPool;
 class Workspace;
 
 struct EngineOptions {
-  int64_t context = 0;          // most tokens of one sequence; at most the model's own
-  int64_t kv_tokens = 0;        // tokens that all sequences together may hold
+  int64_t context = 0;            // most tokens of one sequence; at most the model's own
+  int64_t kv_tokens = 0;          // tokens that all sequences together may hold
   int64_t step_tokens_max = 128;  // most tokens of one step
-  int64_t logit_rows_max = 1;   // most positions of one step whose logits are wanted
+  int64_t logit_rows_max = 1;     // most positions of one step whose logits are wanted
 };
 
 // Who wrote a token. The arithmetic of the two may differ; the arithmetic inside one may not.

@@ -92,9 +92,9 @@ void Pass::prepare_row(const float* x, const Norm& norm, int64_t cols, const For
   }
   const auto put = [&](bool wanted, ActivationFormat format) {
     if (!wanted) return;
-    kernels_.quantize(format, x, cols,
-                      rows.data[static_cast<size_t>(format)] +
-                          row * activation_row_bytes(format, cols));
+    kernels_.quantize(
+        format, x, cols,
+        rows.data[static_cast<size_t>(format)] + row * activation_row_bytes(format, cols));
   };
   put(formats.f32, ActivationFormat::kF32);
   put(formats.int8x32, ActivationFormat::kInt8x32);
@@ -258,8 +258,8 @@ void Pass::run(const FeedForwardStage& stage) {
     const Share share = share_of(inner, worker, pool_.threads(), kRowStep);
     multiply(stage.gate, rows, share, space_.gate, inner);
     multiply(stage.up, rows, share, space_.up, inner);
-    const auto activate = stage.activation == Activation::kSilu ? kernels_.silu_multiply
-                                                                : kernels_.gelu_multiply;
+    const auto activate =
+        stage.activation == Activation::kSilu ? kernels_.silu_multiply : kernels_.gelu_multiply;
     for (int64_t t = 0; t < tokens_; ++t) {
       float* gate = space_.gate + t * inner + share.begin;
       activate(gate, space_.up + t * inner + share.begin, share.end - share.begin, gate);

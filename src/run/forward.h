@@ -16,9 +16,9 @@ namespace ration {
 // One token of the batch.
 struct BatchToken {
   int32_t token = 0;
-  int64_t position = 0;                     // in its sequence
+  int64_t position = 0;                      // in its sequence
   const std::byte* const* blocks = nullptr;  // its sequence's block table
-  std::byte* block = nullptr;               // the block its own position lies in
+  std::byte* block = nullptr;                // the block its own position lies in
   bool wants_logits = false;
 };
 

@@ -23,9 +23,9 @@ Result<std::unique_ptr<KvPool>> KvPool::make(const KvShape& shape, int64_t block
   void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) {
-    return Error{Code::kIo, fmt::format("cannot reserve {} of addresses for the cache: {}",
-                                        to_text(Bytes{static_cast<int64_t>(size)}),
-                                        error_text(errno))};
+    return Error{Code::kIo,
+                 fmt::format("cannot reserve {} of addresses for the cache: {}",
+                             to_text(Bytes{static_cast<int64_t>(size)}), error_text(errno))};
   }
   return std::unique_ptr<KvPool>(
       new KvPool(shape, blocks_max, budget, static_cast<std::byte*>(base)));
@@ -38,8 +38,8 @@ KvPool::KvPool(const KvShape& shape, int64_t blocks_max, Budget& budget, std::by
 }
 
 KvPool::~KvPool() {
-  CHECK(blocks_free() == blocks_max(), fmt::format("{} blocks of {} are free", blocks_free(),
-                                                   blocks_max()));
+  CHECK(blocks_free() == blocks_max(),
+        fmt::format("{} blocks of {} are free", blocks_free(), blocks_max()));
   ::munmap(base_, static_cast<size_t>(stride_ * blocks_max()));
 }
 

@@ -29,7 +29,9 @@ struct Runner::Answer {
   }
   Role role() const { return computed() < prompt_size() ? Role::kPrompt : Role::kGenerated; }
   // Only its newest token is missing from the cache.
-  bool writes() const { return computed() + 1 == static_cast<int64_t>(tokens.size()) && generated() > 0; }
+  bool writes() const {
+    return computed() + 1 == static_cast<int64_t>(tokens.size()) && generated() > 0;
+  }
 
   const RequestId id;
   const Request request;
@@ -41,7 +43,7 @@ struct Runner::Answer {
   bool cancelled = false;
   bool done = false;
   int64_t submitted_ns = 0;
-  std::optional<int64_t> started_ns;     // first admitted
+  std::optional<int64_t> started_ns;  // first admitted
   std::optional<int64_t> first_token_ns;
 };
 
@@ -56,8 +58,8 @@ Result<RequestId> Runner::submit(Request request, Listener& listener) {
   const int64_t context = engine_.options().context;
   if (prompt == 0) return Error{Code::kInvalid, "the prompt is empty"};
   if (prompt > context) {
-    return Error{Code::kInvalid, fmt::format("the prompt has {} tokens, the context holds {}", prompt,
-                                             context)};
+    return Error{Code::kInvalid,
+                 fmt::format("the prompt has {} tokens, the context holds {}", prompt, context)};
   }
   if (kv_blocks_for(prompt) > engine_.kv_blocks_max()) {
     const Bytes block = Engine::kv_block_bytes(engine_.model().network());
@@ -106,9 +108,11 @@ void Runner::drop_ended() {
       if (answer.generated() > 0) {
         finish(answer, FinishReason::kLength, "deadline");
       } else {
-        finish(answer, FinishReason::kFailed, "deadline",
-               Error{Code::kDeadline, fmt::format("the deadline of {:.0f} ms passed before the first "
-                                                  "token", answer.request.deadline->count)});
+        finish(
+            answer, FinishReason::kFailed, "deadline",
+            Error{Code::kDeadline, fmt::format("the deadline of {:.0f} ms passed before the first "
+                                               "token",
+                                               answer.request.deadline->count)});
       }
     }
   };
@@ -185,7 +189,8 @@ bool Runner::run_batch() {
   }
 }
 
-// Frees the cache of the youngest answer but never of the only one. False when nobody can step back.
+// Frees the cache of the youngest answer but never of the only one. False when nobody can step
+// back.
 bool Runner::step_back_youngest() {
   if (active_.size() < 2) return false;
   AnswerPtr youngest = std::move(active_.back());
@@ -206,9 +211,8 @@ void Runner::account(std::span<const StepItem> items, std::span<Answer* const> a
                     .tokens = tokens,
                     .own_bytes = Bytes{answers[i]->computed() * token_bytes}});
   }
-  attributor_.step({.cpu_seconds = cpu_seconds,
-                    .shared_bytes = engine_.step_weight_bytes(),
-                    .requests = work});
+  attributor_.step(
+      {.cpu_seconds = cpu_seconds, .shared_bytes = engine_.step_weight_bytes(), .requests = work});
 }
 
 void Runner::after_step(Answer& answer, int64_t row) {

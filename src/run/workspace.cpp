@@ -15,9 +15,12 @@ constexpr std::array kFormats{ActivationFormat::kF32, ActivationFormat::kInt8x32
 
 bool wants(const Formats& formats, ActivationFormat format) {
   switch (format) {
-    case ActivationFormat::kF32: return formats.f32;
-    case ActivationFormat::kInt8x32: return formats.int8x32;
-    case ActivationFormat::kInt8x256: return formats.int8x256;
+    case ActivationFormat::kF32:
+      return formats.f32;
+    case ActivationFormat::kInt8x32:
+      return formats.int8x32;
+    case ActivationFormat::kInt8x256:
+      return formats.int8x256;
   }
   return false;
 }
@@ -136,17 +139,16 @@ Result<std::unique_ptr<Workspace>> Workspace::make(const Network& network, const
   void* base = ::mmap(nullptr, static_cast<size_t>(size.count), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) {
-    return Error{Code::kOverBudget,
-                 fmt::format("the system refused {} for activations: {}", to_text(size),
-                             error_text(errno)),
-                 Shortfall{.wanted = size.count, .available = 0}};
+    return Error{
+        Code::kOverBudget,
+        fmt::format("the system refused {} for activations: {}", to_text(size), error_text(errno)),
+        Shortfall{.wanted = size.count, .available = 0}};
   }
   std::unique_ptr<Workspace> workspace(new Workspace);
   workspace->base_ = static_cast<std::byte*>(base);
   workspace->size_ = size.count;
   workspace->charge_ = std::move(*charge);
-  const int64_t used =
-      workspace->lay_out(network, kernels, threads, options, workspace->base_);
+  const int64_t used = workspace->lay_out(network, kernels, threads, options, workspace->base_);
   CHECK(used == size.count);
   return workspace;
 }

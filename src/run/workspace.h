@@ -47,21 +47,21 @@ class Workspace {
   Workspace& operator=(const Workspace&) = delete;
 
   // n = step_tokens_max. All F32, row-major.
-  float* residual = nullptr;   // [n, width]
-  float* query = nullptr;      // [n, heads * head_size]
-  float* key = nullptr;        // [n, kv_heads * head_size]
-  float* value = nullptr;      // [n, kv_heads * head_size]
-  float* attended = nullptr;   // [n, heads * head_size]
-  float* gate = nullptr;       // [n, inner]
-  float* up = nullptr;         // [n, inner]
-  float* projected = nullptr;  // [n, width]
-  float* logits = nullptr;     // [logit_rows_max, vocabulary]
+  float* residual = nullptr;    // [n, width]
+  float* query = nullptr;       // [n, heads * head_size]
+  float* key = nullptr;         // [n, kv_heads * head_size]
+  float* value = nullptr;       // [n, kv_heads * head_size]
+  float* attended = nullptr;    // [n, heads * head_size]
+  float* gate = nullptr;        // [n, inner]
+  float* up = nullptr;          // [n, inner]
+  float* projected = nullptr;   // [n, width]
+  float* logits = nullptr;      // [logit_rows_max, vocabulary]
   std::vector<float*> cosines;  // by rope: [n, pairs]
   std::vector<float*> sines;
-  ActivationRows shared;                  // [n] rows, written by all workers together
-  std::vector<ActivationRows> own;        // by worker: [kPrivateTokens] rows
-  std::vector<float*> normed;             // by worker: [widest]
-  std::vector<float*> scores;             // by worker: [heads / kv_heads, context]
+  ActivationRows shared;            // [n] rows, written by all workers together
+  std::vector<ActivationRows> own;  // by worker: [kPrivateTokens] rows
+  std::vector<float*> normed;       // by worker: [widest]
+  std::vector<float*> scores;       // by worker: [heads / kv_heads, context]
 
  private:
   Workspace() = default;

@@ -132,6 +132,8 @@ void check_throw(const File& file, Findings& findings) {
 }
 
 void check_macros(const File& file, Findings& findings) {
+  // Stand-ins for intrinsics are macros in the library they complete.
+  if (file.path.starts_with("test/tensor/simde/")) return;
   int number = 0;
   for (std::string_view line : lines_of(file.code)) {
     ++number;

@@ -38,8 +38,8 @@ int64_t NetworkReader::int_or(std::string_view key, int64_t fallback, int64_t le
   if (!*value) return fallback;
   const int64_t number = **value;
   if (number < least || number > most) {
-    fail({Code::kCorrupt, fmt::format("key '{}': found {}, wanted {} to {}", full_key(key), number,
-                                      least, most)});
+    fail({Code::kCorrupt,
+          fmt::format("key '{}': found {}, wanted {} to {}", full_key(key), number, least, most)});
     return fallback;
   }
   return number;
@@ -162,8 +162,8 @@ Network NetworkReader::common() {
   network.head_size = int_or("attention.key_length", network.width / network.heads, 1, 65536);
   const int64_t value_size = int_or("attention.value_length", network.head_size, 1, 65536);
   if (value_size != network.head_size) {
-    fail({Code::kUnsupported, fmt::format("key length {} and value length {} differ",
-                                          network.head_size, value_size)});
+    fail({Code::kUnsupported,
+          fmt::format("key length {} and value length {} differ", network.head_size, value_size)});
   }
   if (network.heads % network.kv_heads != 0) {
     fail({Code::kCorrupt, fmt::format("found {} heads over {} key/value heads, wanted a multiple",
@@ -179,8 +179,8 @@ Network NetworkReader::common() {
   }
   network.vocabulary = embedding->rows();
   if (network.vocabulary > kSizeMax) {
-    fail({Code::kCorrupt, fmt::format("found {} tokens, wanted at most {}", network.vocabulary,
-                                      kSizeMax)});
+    fail({Code::kCorrupt,
+          fmt::format("found {} tokens, wanted at most {}", network.vocabulary, kSizeMax)});
   }
   network.embedding = matrix("token_embd.weight", network.vocabulary, network.width);
   network.final_norm = norm(network, "output_norm", network.width);

@@ -19,8 +19,7 @@
 namespace ration {
 
 int64_t NetworkReader::rotated_pairs(const Network& network) {
-  const int64_t rotated =
-      int_or("rope.dimension_count", network.head_size, 2, network.head_size);
+  const int64_t rotated = int_or("rope.dimension_count", network.head_size, 2, network.head_size);
   if (rotated % 2 != 0) {
     fail({Code::kCorrupt, fmt::format("key '{}': found {}, wanted an even number",
                                       full_key("rope.dimension_count"), rotated)});

@@ -1,0 +1,189 @@
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <limits>
+
+#include "app/commands.h"
+
+namespace ration {
+namespace {
+
+template <class Number>
+Status put_number(std::string_view text, Number least, Number most, Number& out) {
+  Number value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value >= least) ||
+      !(value <= most)) {
+    return Error{Code::kInvalid,
+                 fmt::format("found '{}', wanted a number from {} to {}", text, least, most)};
+  }
+  out = value;
+  return {};
+}
+
+template <class Number>
+Status put_number(std::string_view text, Number least, Number most, std::optional<Number>& out) {
+  Number value{};
+  if (Status put = put_number(text, least, most, value); !put) return put;
+  out = value;
+  return {};
+}
+
+constexpr int64_t kTokensMax = int64_t{1} << 31;
+constexpr std::string_view kModelCommands = "run chat serve perplexity bench";
+constexpr std::string_view kSampling = "run chat";
+
+constexpr std::array kOptions{
+    Option{"-m,--memory", "SIZE", "most memory to use, such as 300MB (default: what is free)",
+           kModelCommands,
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Bytes> bytes = parse_bytes(v);
+             if (!bytes) return bytes.error();
+             s.memory = *bytes;
+             return {};
+           }},
+    Option{"-t,--threads", "N", "threads to compute with (default: the CPUs this process may use)",
+           kModelCommands,
+           [](Settings& s, std::string_view v) { return put_number(v, 1, 1024, s.threads); }},
+    Option{"-c,--context", "N",
+           "most tokens of one conversation (default: what model and memory allow)", kModelCommands,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{1}, kTokensMax, s.context);
+           }},
+    Option{"-n,--max-tokens", "N", "most tokens of an answer", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{0}, kTokensMax, s.max_tokens);
+           }},
+    Option{"--deadline", "TIME", "stop an answer after this long, such as 3s", kSampling,
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Millis> millis = parse_millis(v);
+             if (!millis) return millis.error();
+             s.deadline = *millis;
+             return {};
+           }},
+    Option{"--seed", "N", "seed of the random choices (default: a new one each time)", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, uint64_t{0}, std::numeric_limits<uint64_t>::max(), s.seed);
+           }},
+    Option{"--temperature", "X", "0 takes the most likely token; higher is more varied", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, 0.0f, 100.0f, s.sampler.temperature);
+           }},
+    Option{
+        "--top-k", "N", "choose among the N most likely tokens; 0: all", kSampling,
+        [](Settings& s, std::string_view v) { return put_number(v, 0, 1 << 24, s.sampler.top_k); }},
+    Option{
+        "--top-p", "X", "choose among the most likely tokens that make up this share", kSampling,
+        [](Settings& s, std::string_view v) { return put_number(v, 0.0f, 1.0f, s.sampler.top_p); }},
+    Option{
+        "--min-p", "X", "drop tokens less likely than this share of the best", kSampling,
+        [](Settings& s, std::string_view v) { return put_number(v, 0.0f, 1.0f, s.sampler.min_p); }},
+    Option{"--repetition-penalty", "X", "above 1: make repeated tokens less likely", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, 0.01f, 100.0f, s.sampler.repetition_penalty);
+           }},
+    Option{"--presence-penalty", "X", "-2 to 2, as in the OpenAI API", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, -2.0f, 2.0f, s.sampler.presence_penalty);
+           }},
+    Option{"--frequency-penalty", "X", "-2 to 2, as in the OpenAI API", kSampling,
+           [](Settings& s, std::string_view v) {
+             return put_number(v, -2.0f, 2.0f, s.sampler.frequency_penalty);
+           }},
+    Option{"--stop", "TEXT", "end the answer before this text; may be given again", kSampling,
+           [](Settings& s, std::string_view v) -> Status {
+             if (v.empty()) return Error{Code::kInvalid, "found an empty text, wanted characters"};
+             s.stop.emplace_back(v);
+             return {};
+           }},
+    Option{"-f,--file", "FILE", "read the prompt from a file; - is standard input", "run",
+           [](Settings& s, std::string_view v) -> Status {
+             s.prompt_file = v;
+             return {};
+           }},
+    Option{"--system", "TEXT", "system message of the conversation", kSampling,
+           [](Settings& s, std::string_view v) -> Status {
+             s.system = v;
+             return {};
+           }},
+    Option{"--raw", "", "continue the prompt as it is, without the chat template", "run",
+           [](Settings& s, std::string_view) -> Status {
+             s.raw = true;
+             return {};
+           }},
+    Option{"--json", "", "print JSON instead of text",
+           "run list show tokenize perplexity bench doctor",
+           [](Settings& s, std::string_view) -> Status {
+             s.json = true;
+             return {};
+           }},
+    Option{"--special", "", "read or show special tokens such as <|im_end|>", "tokenize detokenize",
+           [](Settings& s, std::string_view) -> Status {
+             s.special = true;
+             return {};
+           }},
+    Option{"-q,--quiet", "", "print the answer only: no bill, no progress",
+           "run chat serve pull perplexity bench",
+           [](Settings& s, std::string_view) -> Status {
+             s.quiet = true;
+             return {};
+           }},
+    Option{"--offline", "", "never use the network; fail where it would be needed", "",
+           [](Settings& s, std::string_view) -> Status {
+             s.offline = true;
+             return {};
+           }},
+    Option{"--text", "FILE", "the text to predict; - is standard input", "perplexity",
+           [](Settings& s, std::string_view v) -> Status {
+             s.text_file = v;
+             return {};
+           }},
+    Option{"--tokens", "FILE", "token ids to predict (whitespace or JSON); - is standard input",
+           "perplexity",
+           [](Settings& s, std::string_view v) -> Status {
+             s.tokens_file = v;
+             return {};
+           }},
+    Option{"--top", "K", "with --json: the K best tokens of every position", "perplexity",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{0}, int64_t{1} << 20, s.top);
+           }},
+    Option{"--prefill", "N", "tokens of the prompt (default 128)", "bench",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{0}, kTokensMax, s.prefill);
+           }},
+    Option{"--decode", "N", "tokens to generate (default 64)", "bench",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{0}, kTokensMax, s.decode);
+           }},
+    Option{"--sequences", "N", "conversations that decode together (default 1)", "bench",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{1}, int64_t{256}, s.sequences);
+           }},
+    Option{"--depth", "N", "tokens already in the cache before decoding (default 0)", "bench",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{0}, kTokensMax, s.depth);
+           }},
+    Option{"--rounds", "N", "measure this often and report the median (default 3)", "bench",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{1}, int64_t{1000}, s.rounds);
+           }},
+    Option{"--host", "ADDRESS", "address to listen on (default 127.0.0.1)", "serve",
+           [](Settings& s, std::string_view v) -> Status {
+             s.host = v;
+             return {};
+           }},
+    Option{"-p,--port", "N", "port to listen on; 0 picks a free one (default 11500)", "serve",
+           [](Settings& s, std::string_view v) { return put_number(v, 0, 65535, s.port); }},
+    Option{"--sequences-max", "N", "conversations answered at once (default 16)", "serve",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{1}, int64_t{256}, s.sequences_max);
+           }},
+};
+
+}  // namespace
+
+std::span<const Option> options() { return kOptions; }
+
+}  // namespace ration

@@ -1,0 +1,62 @@
+// app/session.h - a model opened inside a budget: what run, chat, serve, perplexity and bench
+// share.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "app/settings.h"
+#include "base/budget.h"
+#include "base/clock.h"
+#include "base/pool.h"
+#include "measure/measure.h"
+#include "model/model.h"
+#include "model/store/store.h"
+#include "run/run.h"
+#include "tensor/kernels.h"
+
+namespace ration {
+
+// Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on
+// standard error. An empty reference means the default model.
+Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock);
+
+// How a command wants its engine.
+struct SessionNeeds {
+  int64_t sequences = 1;  // conversations at once
+  int64_t logit_rows = 1;
+  int64_t context_default = 0;  // 0: what the model allows
+  int64_t context_min = 32;     // refuse below this
+};
+
+// Members are destroyed in reverse order: what uses a budget before the budget.
+struct Session {
+  static Result<std::unique_ptr<Session>> open(const Settings& settings, const SessionNeeds& needs);
+
+  explicit Session(const Settings& settings, Bytes limit);
+
+  SteadyClock clock;
+  SystemFiles files;
+  Machine machine;
+  EnergyMeter meter;
+  Budget budget;
+  Charge program;  // the process before the model: text, libraries, stacks
+  Charge weights;  // the mapped file
+  Charge tables;   // tokeniser and template
+  Pool pool;
+  const Kernels* kernels = nullptr;
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<Attributor> attributor;
+  std::unique_ptr<Runner> runner;
+  Millis load;
+  bool memory_stated = false;
+
+  // "context 8192 tokens of the model's 8192, memory 142 MB of 300 MB": what a start-up line says.
+  std::string summary() const;
+};
+
+// The lines of a prompt file, or standard input for "-". At most 64 MiB.
+Result<std::string> read_input(const std::string& path);
+
+}  // namespace ration

@@ -1,0 +1,58 @@
+// app/settings.h - everything a command line can say, with the defaults.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unit.h"
+#include "run/run.h"
+
+namespace ration {
+
+struct Settings {
+  std::string command;
+  std::string model;               // a path or reference; "" means the default model
+  std::vector<std::string> words;  // positional arguments after the model
+
+  // What may be spent.
+  std::optional<Bytes> memory;  // none: what the machine has free
+  int threads = 0;              // 0: the CPUs this process may use
+  int64_t context = 0;          // 0: what the model allows and the budget holds
+  std::optional<int64_t> max_tokens;
+  std::optional<Millis> deadline;
+
+  // Sampling; unset: the command's default.
+  std::optional<uint64_t> seed;
+  SamplerOptions sampler{.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  std::vector<std::string> stop;
+
+  std::optional<std::string> prompt_file;  // -f; "-" is standard input
+  std::optional<std::string> system;       // system message
+  bool raw = false;                        // no chat template
+  bool json = false;
+  bool special = false;  // show or parse special tokens
+  bool quiet = false;
+  bool offline = false;
+  bool force = false;
+
+  // perplexity
+  std::optional<std::string> text_file;
+  std::optional<std::string> tokens_file;
+  int64_t top = 0;
+
+  // bench
+  int64_t prefill = 128;
+  int64_t decode = 64;
+  int64_t sequences = 1;
+  int64_t depth = 0;
+  int64_t rounds = 3;
+
+  // serve
+  std::string host = "127.0.0.1";
+  int port = 11500;
+  int64_t sequences_max = 16;
+};
+
+}  // namespace ration

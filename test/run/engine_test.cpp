@@ -1,0 +1,188 @@
+#include "run/engine.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "test/run/tiny_engine.h"
+
+namespace ration {
+namespace {
+
+using Logits = std::vector<std::vector<float>>;  // by position
+
+// All logits of `tokens`, fed in steps of `chunk`.
+Logits run_in_chunks(Engine& engine, std::span<const Token> tokens, size_t chunk, Role role) {
+  const std::unique_ptr<Sequence> sequence = engine.open();
+  Logits logits;
+  for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
+    const size_t count = std::min(chunk, tokens.size() - begin);
+    const StepItem item{.sequence = sequence.get(),
+                        .tokens = tokens.subspan(begin, count),
+                        .role = role,
+                        .wants_all_logits = true};
+    const Status stepped = engine.step({&item, 1});
+    CHECK(stepped);
+    for (size_t i = 0; i < count; ++i) {
+      const std::span<float> row = engine.logits(static_cast<int64_t>(i));
+      logits.emplace_back(row.begin(), row.end());
+    }
+  }
+  return logits;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Every family, every kernel set: all position's logits are the same bits whatever the chunk.
+class EveryModel : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EveryModel, logits_do_not_depend_on_chunk_or_threads) {
+  for (const Kernels* kernels : available_kernels()) {
+    for (const Role role : {Role::kPrompt, Role::kGenerated}) {
+      TinyEngine one(GetParam(), *kernels, 1);
+      const std::vector<Token> tokens = random_tokens(*one.model, 70, 7);
+      const Logits wanted = run_in_chunks(*one.engine, tokens, 1, role);
+      // Three threads on two processors wait for each other: a few chunks of them say enough.
+      const std::vector<std::vector<size_t>> chunks_by_threads{
+          {2, 3, 4, 5, 7, 16, 33, 64}, {1, 5, 16, 64}, {7, 64}};
+      for (int threads = 1; threads <= 3; ++threads) {
+        TinyEngine many(GetParam(), *kernels, threads);
+        for (const size_t chunk : chunks_by_threads[static_cast<size_t>(threads) - 1]) {
+          const Logits found = run_in_chunks(*many.engine, tokens, chunk, role);
+          ASSERT_EQ(found.size(), wanted.size());
+          for (size_t p = 0; p < found.size(); ++p) {
+            ASSERT_TRUE(same_bits(found[p], wanted[p])) << kernels->isa << " threads " << threads
+                                                        << " chunk " << chunk << " position " << p;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryModel, logits_do_not_depend_on_who_else_is_in_the_batch) {
+  for (const Kernels* kernels : available_kernels()) {
+    TinyEngine tiny(GetParam(), *kernels);
+    constexpr size_t kSequences = 16;
+    std::vector<std::vector<Token>> texts;
+    std::vector<Logits> wanted;
+    for (size_t s = 0; s < kSequences; ++s) {
+      texts.push_back(random_tokens(*tiny.model, 12 + static_cast<int64_t>(s), s + 1));
+      wanted.push_back(run_in_chunks(*tiny.engine, texts[s], 1, Role::kGenerated));
+    }
+    for (const size_t batch : {2, 3, 8, 16}) {
+      std::vector<std::unique_ptr<Sequence>> sequences;
+      for (size_t s = 0; s < batch; ++s) sequences.push_back(tiny.engine->open());
+      for (size_t position = 0; position < 12; ++position) {
+        std::vector<StepItem> items;
+        for (size_t s = 0; s < batch; ++s) {
+          items.push_back({.sequence = sequences[s].get(),
+                           .tokens = {&texts[s][position], 1},
+                           .role = Role::kGenerated,
+                           .wants_logits = true});
+        }
+        ASSERT_TRUE(tiny.engine->step(items));
+        for (size_t s = 0; s < batch; ++s) {
+          const std::span<float> row = tiny.engine->logits(static_cast<int64_t>(s));
+          ASSERT_TRUE(same_bits({row.begin(), row.end()}, wanted[s][position]))
+              << kernels->isa << " batch " << batch << " sequence " << s;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, EveryModel,
+                         ::testing::Values("llama-gqa", "qwen2", "qwen3-tied", "gemma3",
+                                           "phi3-partial"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+TEST(Engine, truncated_sequence_continues_as_if_the_tail_had_never_been) {
+  TinyEngine tiny("llama-gqa");
+  const std::vector<Token> tokens = random_tokens(*tiny.model, 80, 3);
+  const Logits wanted = run_in_chunks(*tiny.engine, tokens, 16, Role::kPrompt);
+  const std::unique_ptr<Sequence> sequence = tiny.engine->open();
+  const std::vector<Token> wrong = random_tokens(*tiny.model, 50, 4);
+  const auto feed = [&](std::span<const Token> part) {
+    const StepItem item{.sequence = sequence.get(), .tokens = part, .wants_logits = true};
+    ASSERT_TRUE(tiny.engine->step({&item, 1}));
+  };
+  feed(std::span(tokens).first(40));
+  feed(wrong);
+  sequence->truncate(40);
+  feed(std::span(tokens).subspan(40));
+  const std::span<float> row = tiny.engine->logits(0);
+  EXPECT_TRUE(same_bits({row.begin(), row.end()}, wanted.back()));
+}
+
+TEST(Engine, full_cache_refuses_the_step_and_changes_nothing) {
+  TinyEngine tiny("llama-gqa", *available_kernels().front(), 1,
+                  {.context = 192, .kv_tokens = 64, .step_tokens_max = 64, .logit_rows_max = 1});
+  const std::vector<Token> tokens = random_tokens(*tiny.model, 64, 5);
+  const std::unique_ptr<Sequence> first = tiny.engine->open();
+  const std::unique_ptr<Sequence> second = tiny.engine->open();
+  const StepItem fits{.sequence = first.get(), .tokens = std::span(tokens).first(33)};
+  ASSERT_TRUE(tiny.engine->step({&fits, 1}));
+  EXPECT_EQ(tiny.engine->kv_blocks_free(), 0);
+  const Bytes used = tiny.budget.report().used_total;
+  const std::array both{StepItem{.sequence = first.get(), .tokens = std::span(tokens).first(1)},
+                        StepItem{.sequence = second.get(), .tokens = std::span(tokens).first(1)}};
+  const Status refused = tiny.engine->step(both);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kOverBudget);
+  EXPECT_TRUE(refused.error().shortfall);
+  EXPECT_EQ(first->length(), 33);
+  EXPECT_EQ(second->length(), 0);
+  EXPECT_EQ(tiny.budget.report().used_total, used);
+}
+
+TEST(Engine, injected_refusal_in_mid_growth_gives_every_block_back) {
+  TinyEngine tiny("llama-gqa");
+  const std::vector<Token> tokens = random_tokens(*tiny.model, 64, 5);
+  for (int fail_at = 1; fail_at <= 2; ++fail_at) {
+    int calls = 0;
+    tiny.budget.inject_failures(
+        [&](Tag tag, Bytes) { return tag == Tag::kKv && ++calls == fail_at; });
+    const std::unique_ptr<Sequence> sequence = tiny.engine->open();
+    const StepItem item{.sequence = sequence.get(), .tokens = tokens};
+    EXPECT_EQ(tiny.engine->step({&item, 1}).error().code, Code::kOverBudget);
+    EXPECT_EQ(tiny.engine->kv_blocks_free(), tiny.engine->kv_blocks_max());
+    EXPECT_TRUE(tiny.engine->step({&item, 1}));
+  }
+}
+
+TEST(Engine, token_outside_the_vocabulary_is_an_error) {
+  TinyEngine tiny("llama-gqa");
+  const std::unique_ptr<Sequence> sequence = tiny.engine->open();
+  for (const Token bad : {-1, static_cast<Token>(tiny.model->network().vocabulary)}) {
+    const StepItem item{.sequence = sequence.get(), .tokens = {&bad, 1}};
+    EXPECT_EQ(tiny.engine->step({&item, 1}).error().code, Code::kInvalid);
+  }
+  EXPECT_EQ(sequence->length(), 0);
+}
+
+TEST(Engine, workspace_is_charged_as_promised_and_a_small_budget_refuses) {
+  const std::shared_ptr<const Model> model = tiny_model("llama-gqa");
+  const EngineOptions options{
+      .context = 64, .kv_tokens = 64, .step_tokens_max = 16, .logit_rows_max = 1};
+  const Kernels& kernels = *available_kernels().front();
+  const Bytes wanted = Engine::workspace_bytes(model->network(), kernels, 1, options);
+  Pool pool(1);
+  Budget small("small", {.hard = wanted - Bytes{1}});
+  const Result<std::unique_ptr<Engine>> refused =
+      Engine::make(model, kernels, pool, small, options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().shortfall->missing(), 1);
+  Budget enough("enough", {.hard = wanted});
+  const Result<std::unique_ptr<Engine>> made = Engine::make(model, kernels, pool, enough, options);
+  ASSERT_TRUE(made);
+  EXPECT_EQ(enough.report().used[static_cast<size_t>(Tag::kActivations)], wanted);
+}
+
+}  // namespace
+}  // namespace ration
