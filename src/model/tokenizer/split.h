@@ -50,8 +50,8 @@ struct WordRule {
   bool contraction_first = false;  // 's 't 're 've 'm 'll 'd in any case
   bool marked_word_first = false;  // an ASCII punctuation mark, then ASCII letters
   uint16_t letters = kLetter;      // what words are made of,
-  uint16_t not_before =
-      kLetter | kNumber;  // after at most one character outside of this, no newline
+  // after at most one character outside of this, no newline
+  uint16_t not_before = kLetter | kNumber;
   Case letter_case = Case::kAny;
   bool contraction_after = false;                // directly behind a word
   uint32_t digits_max = 0;                       // digits a piece; 0: numbers match nothing

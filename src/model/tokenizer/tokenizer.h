@@ -3,7 +3,7 @@
 // Families: BPE ("gpt2" with its pre-tokenisers), SPM ("llama"), WPM ("bert"), UGM ("t5"). An
 // unknown
 // family or pre-tokeniser is refused by name. To add a pre-tokeniser: one row in the table of
-// tokenizer/pre_tokenizer.cpp.
+// tokenizer/pre_tokenizer.cpp, then test/model/tokenizer/make_expected.py.
 #pragma once
 
 #include <cstdint>
@@ -35,15 +35,21 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> make(const Gguf& file);
   virtual ~Tokenizer() = default;
 
-  // Any bytes are accepted; broken UTF-8 is handled as the family does (byte tokens or unknown).
+  // Any bytes are accepted; broken UTF-8 is handled as the family does (U+FFFD, byte tokens or
+  // unknown). Text never becomes a control token unless `parse_special`, whatever it spells;
+  // user-defined tokens are recognised always. REQUIRES: text shorter than 4 GiB. Time is about
+  // linear in the text, memory at most about 60 bytes a byte of text.
   virtual std::vector<Token> encode(std::string_view text, const EncodeOptions& options) const = 0;
-  // Each span on its own terms; text on both sides of a span border that are of one origin are
-  // joined
-  // first, so that cutting a text into spans does not change its tokens.
+  // Special tokens are looked for in each stretch of one origin, and control tokens only in what
+  // the
+  // template wrote. What is left of neighbouring stretches is one text again, as it was when the
+  // model was trained: cutting a text into spans does not change its tokens.
   virtual std::vector<Token> encode(const Prompt& prompt, bool add_special) const = 0;
 
-  // The bytes a token stands for; a control token gives "" unless `show_special`.
-  // The pieces of a token list joined are its text (bytes may be cut inside a code point).
+  // The bytes a token stands for; a control token gives "" unless `show_special`, an id outside of
+  // the vocabulary always. The pieces of a token list joined are its text: bytes may be cut inside
+  // a
+  // code point, and SPM's first word keeps the space that was put before it.
   virtual std::string piece(Token token, bool show_special) const = 0;
   virtual std::string decode(std::span<const Token> tokens, bool show_special) const = 0;
 
