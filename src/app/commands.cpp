@@ -11,6 +11,7 @@ constexpr std::array kCommands{
             64, run_run},
     Command{"chat", "[MODEL]", "talk with a model; Ctrl-C stops the answer, /help lists commands",
             0, 1, run_chat},
+    Command{"serve", "[MODEL]", "answer the OpenAI chat API over HTTP", 0, 1, run_serve},
     Command{"pull", "[MODEL]", "fetch a model and keep it", 0, 1, run_pull},
     Command{"list", "", "models on this machine, and those that can be pulled", 0, 0, run_list},
     Command{"show", "[MODEL]", "family, shapes, quantisation, template and licence of a model", 0,

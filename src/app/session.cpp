@@ -182,6 +182,7 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   Result<std::shared_ptr<const Model>> model = Model::load(resolved->files.front());
   if (!model) return model.error();
   session->model = std::move(*model);
+  session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
   charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
   if (!charge) return charge.error();
   session->tables = std::move(*charge);

@@ -45,6 +45,7 @@ struct Session {
   Charge tables;   // tokeniser and template
   Pool pool;
   const Kernels* kernels = nullptr;
+  std::string name;  // what the user calls the model
   std::shared_ptr<const Model> model;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Attributor> attributor;

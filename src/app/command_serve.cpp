@@ -1,0 +1,70 @@
+// ration serve: the chat API over HTTP, until Ctrl-C.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "app/interrupt.h"
+#include "app/output.h"
+#include "app/session.h"
+#include "serve/serve.h"
+
+namespace ration {
+namespace {
+
+// What requests may call the model: as it was asked for, its short name, and its file's name.
+std::vector<std::string> model_names(const Session& session, const Settings& settings) {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& name) {
+    if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(name);
+  };
+  const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
+  Result<Store> store = Store::open(session.clock, {.offline = true});
+  if (store) {
+    const Result<ResolvedModel> resolved = store->resolve(reference, {.pull_if_missing = false});
+    if (resolved && resolved->origin != Origin::kFile) add(resolved->name);
+  }
+  add(session.model->name());
+  add(reference);
+  return names;
+}
+
+std::string try_line(const std::string& url) {
+  return fmt::format(
+      "ration: try: curl {}/v1/chat/completions -d "
+      "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'",
+      url);
+}
+
+}  // namespace
+
+Result<int> run_serve(const Settings& settings) {
+  Result<std::unique_ptr<Session>> opened = Session::open(
+      settings, {.sequences = settings.sequences_max, .logit_rows = settings.sequences_max});
+  if (!opened) return opened.error();
+  Session& session = **opened;
+  if (interrupted()) return kInterrupted;
+  const ServeOptions options{.host = settings.host,
+                             .port = settings.port,
+                             .names = model_names(session, settings),
+                             .sampler = settings.sampler,
+                             .catch_signals = true};
+  Result<std::unique_ptr<Server>> server = Server::listen({.model = *session.model,
+                                                           .engine = *session.engine,
+                                                           .runner = *session.runner,
+                                                           .budget = session.budget,
+                                                           .clock = session.clock},
+                                                          options);
+  if (!server) return server.error();
+  if (!settings.quiet) note("ration: " + session.summary());
+  const std::string url = (*server)->url();
+  print(fmt::format("ration: {} answers at {}/v1\n", options.names.front(), url));
+  if (!settings.quiet) print(try_line(url) + "\n");
+  const int signal = (*server)->run();
+  if (!settings.quiet) note("ration: stopped");
+  return signal == SIGINT ? kInterrupted : kDone;
+}
+
+}  // namespace ration

@@ -1,0 +1,31 @@
+// serve/api_error.h - a refusal as the OpenAI API words it. Private to serve/.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace ration {
+
+// type: invalid_request_error, permission_error, not_found_error, unavailable_error, server_error.
+// message: like every Error's, lower case, no full stop, "found X, wanted Y".
+struct ApiError {
+  int status = 400;
+  std::string type = "invalid_request_error";
+  std::string code;
+  std::string message;
+  std::string param = {};  // the request's field at fault, "messages[2].content"; "" is null
+  std::optional<Shortfall> bytes = std::nullopt;   // needed_bytes and available_bytes
+  std::optional<Shortfall> tokens = std::nullopt;  // needed_tokens and available_tokens
+  int retry_after_seconds = 0;                     // 0: trying again will not help
+};
+
+// {"error": {"message", "type", "param", "code", ...}}
+std::string to_json(const ApiError& error);
+
+// The type that goes with a status.
+std::string_view error_type(int status);
+
+}  // namespace ration

@@ -1,0 +1,123 @@
+#include "serve/engine_loop.h"
+
+#include <utility>
+
+namespace ration {
+
+// Hears of one answer and writes it into the loop's news.
+class EngineLoop::Writer final : public Listener {
+ public:
+  Writer(EngineLoop& loop, uint64_t key, bool wants_tokens)
+      : loop_(loop), key_(key), wants_tokens_(wants_tokens) {}
+
+  void on_token(const TokenOutput& token, std::string_view text) override {
+    if (text.empty() && !wants_tokens_) return;
+    AnswerNews news{.key = key_, .text = std::string(text)};
+    if (wants_tokens_) news.tokens.push_back(report(token));
+    loop_.news_.push_back(std::move(news));
+  }
+
+  void on_finish(std::string_view text, const Finish& finish) override {
+    loop_.news_.push_back({.key = key_, .text = std::string(text), .finish = finish});
+    loop_.end(key_);
+  }
+
+  RequestId id = 0;
+
+ private:
+  TokenReport report(const TokenOutput& token) const {
+    TokenReport report{.bytes = token.bytes, .logprob = token.logprob};
+    for (const TokenLogprob& other : token.top) {
+      report.top.push_back({loop_.tokenizer_.piece(other.token, true), other.logprob});
+    }
+    return report;
+  }
+
+  EngineLoop& loop_;
+  const uint64_t key_;
+  const bool wants_tokens_;
+};
+
+EngineLoop::EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock,
+                       Deliver deliver)
+    : runner_(runner), tokenizer_(tokenizer), clock_(clock), deliver_(std::move(deliver)) {}
+
+EngineLoop::~EngineLoop() = default;
+
+void EngineLoop::order(AnswerOrder order) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.orders.push_back(std::move(order));
+  }
+  changed_.notify_one();
+}
+
+void EngineLoop::cancel(uint64_t key) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.cancels.push_back(key);
+  }
+  changed_.notify_one();
+}
+
+void EngineLoop::stop(Millis grace) {
+  const int64_t ns = clock_.now_ns() + static_cast<int64_t>(grace.count * 1e6);
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ns_ = std::min(stop_ns_.value_or(ns), ns);
+  }
+  changed_.notify_one();
+}
+
+void EngineLoop::run() {
+  bool busy = false;
+  while (true) {
+    Inbox inbox;
+    std::optional<int64_t> stop_ns;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return busy || !inbox_.empty() || stop_ns_; });
+      std::swap(inbox, inbox_);
+      stop_ns = stop_ns_;
+    }
+    for (AnswerOrder& order : inbox.orders) begin(std::move(order));
+    for (uint64_t key : inbox.cancels) {
+      if (const auto writer = writers_.find(key); writer != writers_.end()) {
+        runner_.cancel(writer->second->id);
+      }
+    }
+    if (stop_ns && clock_.now_ns() >= *stop_ns) {
+      for (const auto& [key, writer] : writers_) runner_.cancel(writer->id);
+    }
+    busy = runner_.step();
+    active_ = runner_.active();
+    waiting_ = runner_.waiting();
+    flush();
+    if (stop_ns && writers_.empty()) return;
+  }
+}
+
+void EngineLoop::begin(AnswerOrder order) {
+  if (order.gone && *order.gone) return;
+  auto writer = std::make_unique<Writer>(*this, order.key, order.wants_tokens);
+  const Result<RequestId> id = runner_.submit(std::move(order.request), *writer);
+  if (!id) {
+    news_.push_back({.key = order.key, .refused = id.error()});
+    return;
+  }
+  writer->id = *id;
+  writers_.emplace(order.key, std::move(writer));
+}
+
+void EngineLoop::end(uint64_t key) {
+  const auto writer = writers_.find(key);
+  ended_.push_back(std::move(writer->second));
+  writers_.erase(writer);
+}
+
+void EngineLoop::flush() {
+  ended_.clear();
+  if (!news_.empty()) deliver_(std::exchange(news_, {}));
+}
+
+}  // namespace ration

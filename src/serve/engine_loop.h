@@ -1,0 +1,93 @@
+// serve/engine_loop.h - the thread that owns the Runner: orders in, news of answers out.
+//
+// Sleeps when there is nothing to do. News of one step travel together, so that a step costs one
+// wake-up of the io thread however many answers took part. Private to serve/.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "run/run.h"
+#include "serve/chat_response.h"
+
+namespace ration {
+
+struct AnswerOrder {
+  uint64_t key = 0;  // the caller's name for the answer
+  Request request;
+  bool wants_tokens = false;  // with their log-probabilities
+  // Set by the caller before cancel(): then an order that is still on its way is not begun.
+  std::shared_ptr<const std::atomic<bool>> gone;
+};
+
+struct AnswerNews {
+  uint64_t key = 0;
+  std::string text;  // since the last news
+  std::vector<TokenReport> tokens;
+  std::optional<Error> refused;  // by the runner, at the beginning
+  std::optional<Finish> finish;  // these are the last news
+};
+
+// thread-safe, except run().
+class EngineLoop {
+ public:
+  using Deliver = std::function<void(std::vector<AnswerNews>)>;
+
+  // `deliver` is called by the thread of run(). REQUIRES: the parts outlive the loop.
+  EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock, Deliver deliver);
+  ~EngineLoop();
+
+  void order(AnswerOrder order);
+  // No news of this answer are wanted any more. Unknown keys are ignored.
+  void cancel(uint64_t key);
+  // Lets run() end: when nothing is left to do, or after the grace by cancelling the rest. Again
+  // with
+  // a shorter grace: cuts it.
+  void stop(Millis grace);
+
+  // Works until stopped.
+  void run();
+
+  int64_t active() const { return active_; }    // answers in the engine
+  int64_t waiting() const { return waiting_; }  // answers that the runner keeps waiting
+
+ private:
+  class Writer;
+  struct Inbox {
+    std::vector<AnswerOrder> orders;
+    std::vector<uint64_t> cancels;
+    bool empty() const { return orders.empty() && cancels.empty(); }
+  };
+
+  void begin(AnswerOrder order);
+  void end(uint64_t key);
+  void flush();
+
+  Runner& runner_;
+  const Tokenizer& tokenizer_;
+  const Clock& clock_;
+  const Deliver deliver_;
+  std::atomic<int64_t> active_ = 0;
+  std::atomic<int64_t> waiting_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Inbox inbox_;                     // under the mutex
+  std::optional<int64_t> stop_ns_;  // under the mutex: when the grace ends
+
+  // Of the thread that runs.
+  std::unordered_map<uint64_t, std::unique_ptr<Writer>> writers_;
+  std::vector<std::unique_ptr<Writer>> ended_;  // until no call of theirs is on the stack
+  std::vector<AnswerNews> news_;
+};
+
+}  // namespace ration
