@@ -122,6 +122,7 @@ struct Avx2 {
   static I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
   static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
+  static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
   template <int kBits>
   static I shift_right(I a) {
     return _mm256_srli_epi32(a, kBits);

@@ -5,7 +5,7 @@
 
 namespace ration::avx2 {
 
-ActivationFormat format_of(DType dtype) { return ration::format_of<Avx2>(dtype); }
+ActivationFormat format_of(DType dtype) { return path_of<Avx2>(dtype).format; }
 
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {

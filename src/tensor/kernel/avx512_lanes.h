@@ -115,6 +115,7 @@ struct Avx512 {
   static I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
   static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
+  static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
   template <int kBits>
   static I shift_right(I a) {
     return _mm512_srli_epi32(a, kBits);
@@ -193,7 +194,7 @@ struct Avx512 {
   template <int kBits>
   static constexpr int kSteps = 8;
   static constexpr int32_t kSignedOffset = 128;
-  static I from_signed(I a) { return _mm512_xor_si512(a, set8(-128)); }
+  static I from_signed(I a) { return bit_xor(a, set8(-128)); }
   template <int kBits>
   static I product(I weights, I x) {
     return _mm512_dpbusd_epi32(set32(0), weights, x);

@@ -154,6 +154,48 @@ void unpack_k_header(const uint8_t* const* rows, int64_t at, Group256<L>& group)
   }
 }
 
+// The scales and pairs of 16 subgroups from signed bytes: byte b of scales[w] belongs to subgroup
+// 4 w + b and is worth its value >> kExtra.
+template <class L, int kExtra>
+void unpack_signed_scales(const typename L::I* scales, Group256<L>& group) {
+  for (int g = 0; g < 16; ++g) {  // a byte in the top half of 16 bits, moved down with its sign
+    const uint32_t byte = static_cast<uint32_t>(g % 4);
+    const typename L::I both = L::pick_bytes(scales[g / 4], 0x00800080u | byte << 8 | byte << 24);
+    group.scales[g] = L::scale_of(L::template shift_right_signed16<8 + kExtra>(both));
+  }
+  for (int p = 0; p < 8; ++p) {
+    const uint32_t byte = static_cast<uint32_t>(p % 2 * 2);
+    const uint32_t pattern = 0x00800080u | byte << 8 | (byte + 1) << 24;
+    const typename L::I pair = L::pick_bytes(scales[p / 2], pattern);
+    group.pairs[p] = L::template shift_right_signed16<8 + kExtra>(pair);
+  }
+}
+
+// Bytes worth 4 (s - 32) from the four low and two high bits of s.
+template <class L>
+typename L::I six_bit_scales(typename L::I low, typename L::I high) {
+  const typename L::I scaled =
+      L::bit_or(L::template shift_left<2>(low), L::template shift_left<6>(high));
+  return L::bit_xor(scaled, L::set8(-128));
+}
+
+// The two low bits of 256 columns (Q2_K, Q3_K): 32 bytes hold 128 columns, 32 apart.
+template <class L>
+void unpack_two_bits(const uint8_t* const* rows, int64_t offset, typename L::I* quads) {
+  const typename L::I two = L::set8(3);
+  for (int piece = 0; piece < 4; ++piece) {  // 16 bytes
+    typename L::I bytes[4];
+    L::load_rows(rows, offset + 16 * piece, bytes);
+    typename L::I* out = quads + piece / 2 * 32 + piece % 2 * 4;
+    for (int j = 0; j < 4; ++j) {
+      out[j] = L::bit_and(bytes[j], two);
+      out[j + 8] = L::bit_and(L::template shift_right<2>(bytes[j]), two);
+      out[j + 16] = L::bit_and(L::template shift_right<4>(bytes[j]), two);
+      out[j + 24] = L::bit_and(L::template shift_right<6>(bytes[j]), two);
+    }
+  }
+}
+
 // kSubgroup: columns that share an integer scale. kShift: the offset is 2^kShift, or none when 0.
 struct TypeQ4_K {
   static constexpr int kBits = 4, kBytes = sizeof(BlockQ4_K), kSubgroup = 32, kShift = 0;
@@ -231,15 +273,103 @@ struct TypeQ6_K {
     I scales[4];
     L::load_rows(rows, at + 192, scales);
     group.scale = L::load_halves(rows, at + 208);
-    for (int g = 0; g < 16; ++g) {  // a signed byte in the top half of each 16 bits, moved down
+    unpack_signed_scales<L, 0>(scales, group);
+  }
+};
+
+struct TypeQ2_K {
+  static constexpr int kBits = 2, kBytes = sizeof(BlockQ2_K), kSubgroup = 16, kShift = 0;
+  static constexpr bool kMin = true;
+  template <class L>
+  static void unpack(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+    using I = typename L::I;
+    I words[4];
+    L::load_rows(rows, at, words);
+    unpack_two_bits<L>(rows, at + 16, group.quads);
+    const I both = L::load_ints(rows, at + 80);
+    group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
+    group.min = L::halves_of(L::template shift_right<16>(both));
+    const I low = L::set8(15);
+    for (int g = 0; g < 16; ++g) {
       const uint32_t byte = static_cast<uint32_t>(g % 4);
-      const I both = L::pick_bytes(scales[g / 4], 0x00800080u | byte << 8 | byte << 24);
-      group.scales[g] = L::scale_of(L::template shift_right_signed16<8>(both));
+      const I scales = L::bit_and(words[g / 4], low);
+      group.scales[g] = L::scale_of(L::pick_bytes(scales, 0x80008000u | byte | byte << 16));
     }
     for (int p = 0; p < 8; ++p) {
       const uint32_t byte = static_cast<uint32_t>(p % 2 * 2);
-      const I both = L::pick_bytes(scales[p / 2], 0x00800080u | byte << 8 | (byte + 1) << 24);
-      group.pairs[p] = L::template shift_right_signed16<8>(both);
+      const I minima = L::bit_and(L::template shift_right<4>(words[p / 2]), low);
+      group.pairs[p] = L::pick_bytes(minima, 0x80008000u | byte | (byte + 1) << 16);
+    }
+  }
+};
+
+struct TypeQ3_K {
+  static constexpr int kBits = 3, kBytes = sizeof(BlockQ3_K), kSubgroup = 16, kShift = 2;
+  static constexpr bool kMin = false;
+  template <class L>
+  static void unpack(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+    using I = typename L::I;
+    I high[8];
+    L::load_rows(rows, at, high);
+    L::load_rows(rows, at + 16, high + 4);
+    unpack_two_bits<L>(rows, at + 32, group.quads);
+    const I one = L::set8(1);
+    for (int run = 0; run < 8; ++run) {  // of 32 columns; bit 0 of `high` belongs to this one
+      for (int j = 0; j < 8; ++j) {
+        I& quad = group.quads[run * 8 + j];
+        quad = L::bit_or(quad, L::template shift_left<2>(L::bit_and(high[j], one)));
+        high[j] = L::template shift_right<1>(high[j]);
+      }
+    }
+    const I words[3] = {L::load_ints(rows, at + 96), L::load_ints(rows, at + 100),
+                        L::load_ints(rows, at + 104)};
+    const I low = L::set8(15), two = L::set8(3);
+    const I low_bits[4] = {L::bit_and(words[0], low), L::bit_and(words[1], low),
+                           L::bit_and(L::template shift_right<4>(words[0]), low),
+                           L::bit_and(L::template shift_right<4>(words[1]), low)};
+    const I high_bits[4] = {L::bit_and(words[2], two),
+                            L::bit_and(L::template shift_right<2>(words[2]), two),
+                            L::bit_and(L::template shift_right<4>(words[2]), two),
+                            L::bit_and(L::template shift_right<6>(words[2]), two)};
+    I scales[4];
+    for (int w = 0; w < 4; ++w) scales[w] = six_bit_scales<L>(low_bits[w], high_bits[w]);
+    unpack_signed_scales<L, 2>(scales, group);
+    group.scale = L::load_halves(rows, at + 108);
+  }
+};
+
+struct TypeIQ4_XS {
+  static constexpr int kBits = 8, kBytes = sizeof(BlockIQ4_XS), kSubgroup = 32, kShift = 0;
+  static constexpr bool kMin = false;
+  template <class L>
+  static void unpack(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+    using I = typename L::I;
+    const I first = L::load_ints(rows, at);
+    const I nibbles = L::load_ints(rows, at + 4);
+    group.scale = L::halves_of(L::bit_and(first, L::set32(0xffff)));
+    // Byte b gets nibble b of the 16 high bits: two bits for each of subgroups 2 b and 2 b + 1.
+    I high = L::template shift_right<16>(first);
+    high = L::bit_and(L::bit_or(high, L::template shift_left<8>(high)), L::set32(0x00ff00ff));
+    high = L::bit_and(L::bit_or(high, L::template shift_left<4>(high)), L::set8(15));
+    const I low = L::set8(15), two = L::set8(3);
+    const I even = six_bit_scales<L>(L::bit_and(nibbles, low), L::bit_and(high, two));
+    const I odd = six_bit_scales<L>(L::bit_and(L::template shift_right<4>(nibbles), low),
+                                    L::bit_and(L::template shift_right<2>(high), two));
+    for (int g = 0; g < 8; ++g) {
+      const uint32_t byte = static_cast<uint32_t>(g / 2);
+      const I both = L::pick_bytes(g % 2 == 0 ? even : odd, 0x00800080u | byte << 8 | byte << 24);
+      group.scales[g] = L::scale_of(L::template shift_right_signed16<10>(both));
+    }
+    for (int p = 0; p < 4; ++p) {
+      const uint32_t byte = static_cast<uint32_t>(p);
+      const I pair = L::bit_or(L::pick_bytes(even, 0x80800080u | byte << 8),
+                               L::pick_bytes(odd, 0x00808080u | byte << 24));
+      group.pairs[p] = L::template shift_right_signed16<10>(pair);
+    }
+    for (int run = 0; run < 8; ++run) {
+      I* quads = group.quads + run * 8;
+      unpack_nibbles<L>(rows, at + 8 + 16 * run, quads);
+      for (int j = 0; j < 8; ++j) quads[j] = L::from_signed(L::look_up(kIQ4Values, quads[j]));
     }
   }
 };

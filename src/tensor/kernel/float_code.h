@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tensor/kernels.h"
+#include "tensor/kernel/job.h"
 
 namespace ration {
 namespace {
@@ -67,6 +67,18 @@ void add_dots(const std::byte* const* w, const float* const* x, int64_t cols,
 constexpr int64_t kFloatColumns = 512;
 constexpr int64_t kFloatPanelTokens = 48;
 
+// kFloatColumns at most, to F32.
+template <class L, class Read>
+void decode_floats(const std::byte* bytes, int64_t count, float* numbers) {
+  int64_t c = 0;
+  for (; c + L::kLanes <= count; c += L::kLanes) {
+    L::store(numbers + c, Read::at(bytes + c * Read::kBytes));
+  }
+  if (c < count) {
+    L::store_some(numbers + c, count - c, read_some<L, Read>(bytes + c * Read::kBytes, count - c));
+  }
+}
+
 // A matmul of F32 activations, split into tiles.
 template <class L>
 struct FloatProduct {
@@ -74,21 +86,17 @@ struct FloatProduct {
   static constexpr int kRows = L::kFloatRows;
   static constexpr int kTokens = L::kFloatTokens;
 
-  const Matrix& w;
-  const Activations& x;
-  int64_t row_bytes;
-  int64_t row_end;
-  float* out;
-  int64_t out_stride;
+  const Job& job;
 
   const float* numbers(int64_t token) const {
-    return reinterpret_cast<const float*>(x.data + token * x.row_bytes);
+    return reinterpret_cast<const float*>(job.x + token * job.x_bytes);
   }
   const std::byte* row_at(int64_t row) const {
-    return w.data + (row < row_end ? row : row_end - 1) * row_bytes;
+    const int64_t r = row < job.row_end ? row : job.row_end - 1;
+    return reinterpret_cast<const std::byte*>(job.weights + r * job.row_bytes);
   }
   void finish(int64_t row, int64_t token, F sums) const {
-    if (row < row_end) out[token * out_stride + row] = L::sum(sums);
+    if (row < job.row_end) job.out[token * job.out_stride + row] = L::sum(sums);
   }
 
   // Weights read as they lie, once a tile of tokens.
@@ -102,7 +110,7 @@ struct FloatProduct {
     for (auto& line : sums) {
       for (F& sum : line) sum = L::zero();
     }
-    add_dots<L, Read, kRows, kTile>(rows, vectors, w.cols, sums);
+    add_dots<L, Read, kRows, kTile>(rows, vectors, job.cols, sums);
     for (int r = 0; r < kRows; ++r) {
       for (int t = 0; t < kTile; ++t) finish(row + r, token + t, sums[r][t]);
     }
@@ -126,21 +134,19 @@ struct FloatProduct {
     }
   }
 
-  // kRows rows decoded once for up to kFloatPanelTokens tokens. decode(bytes, count, numbers) turns
-  // `count` columns into F32; column_bytes(c) is where column c of a row starts.
-  template <class Decode, class ColumnBytes>
-  void panel(int64_t row, int64_t token, int64_t token_end, Decode decode,
-             ColumnBytes column_bytes) const {
+  // kRows rows made F32 once for up to kFloatPanelTokens tokens.
+  template <class Read>
+  void panel(int64_t row, int64_t token, int64_t token_end) const {
     float panel[kRows][kFloatColumns];
     F saved[kFloatPanelTokens][kRows];
     const int64_t tokens = token_end - token;
     for (int64_t t = 0; t < tokens; ++t) {
       for (F& sum : saved[t]) sum = L::zero();
     }
-    for (int64_t c = 0; c < w.cols; c += kFloatColumns) {
-      const int64_t columns = c + kFloatColumns < w.cols ? kFloatColumns : w.cols - c;
+    for (int64_t c = 0; c < job.cols; c += kFloatColumns) {
+      const int64_t columns = c + kFloatColumns < job.cols ? kFloatColumns : job.cols - c;
       for (int r = 0; r < kRows; ++r) {
-        decode(row_at(row + r) + column_bytes(c), columns, panel[r]);
+        decode_floats<L, Read>(row_at(row + r) + c * Read::kBytes, columns, panel[r]);
       }
       int64_t t = 0;
       for (; t + kTokens <= tokens; t += kTokens) {
@@ -154,57 +160,22 @@ struct FloatProduct {
   }
 };
 
-// kFloatColumns at most, to F32.
 template <class L, class Read>
-void decode_floats(const std::byte* bytes, int64_t count, float* numbers) {
-  int64_t c = 0;
-  for (; c + L::kLanes <= count; c += L::kLanes) {
-    L::store(numbers + c, Read::at(bytes + c * Read::kBytes));
-  }
-  if (c < count) {
-    L::store_some(numbers + c, count - c, read_some<L, Read>(bytes + c * Read::kBytes, count - c));
-  }
-}
-
-template <class L, class Read>
-void multiply_floats(const FloatProduct<L>& product, int64_t row_begin) {
-  constexpr int kRows = L::kFloatRows;
-  const int64_t tokens = product.x.tokens;
-  const auto column_bytes = [](int64_t c) { return c * Read::kBytes; };
-  if (tokens > 2 * L::kFloatTokens) {
-    for (int64_t token = 0; token < tokens; token += kFloatPanelTokens) {
-      const int64_t last = token + kFloatPanelTokens;
-      for (int64_t row = row_begin; row < product.row_end; row += kRows) {
-        product.panel(row, token, last < tokens ? last : tokens, decode_floats<L, Read>,
-                      column_bytes);
+void multiply_floats(const Job& job) {
+  const FloatProduct<L> product{job};
+  for (int64_t row = job.row_begin; row < job.row_end; row += L::kFloatRows) {
+    if (job.tokens > 2 * L::kFloatTokens) {
+      for (int64_t token = 0; token < job.tokens; token += kFloatPanelTokens) {
+        const int64_t last = token + kFloatPanelTokens;
+        product.template panel<Read>(row, token, last < job.tokens ? last : job.tokens);
       }
+      continue;
     }
-    return;
-  }
-  for (int64_t row = row_begin; row < product.row_end; row += kRows) {
     int64_t token = 0;
-    for (; token + L::kFloatTokens <= tokens; token += L::kFloatTokens) {
+    for (; token + L::kFloatTokens <= job.tokens; token += L::kFloatTokens) {
       product.template direct<Read, L::kFloatTokens>(row, token);
     }
-    for (; token < tokens; ++token) product.template direct<Read, 1>(row, token);
-  }
-}
-
-// Any other type, through the reference decoder.
-template <class L>
-void multiply_decoded(const FloatProduct<L>& product, int64_t row_begin, int64_t block_elements,
-                      int64_t block_bytes) {
-  const DType dtype = product.w.dtype;
-  const int64_t tokens = product.x.tokens;
-  const auto decode = [dtype](const std::byte* bytes, int64_t count, float* numbers) {
-    dequantize(dtype, bytes, count, numbers);
-  };
-  const auto column_bytes = [=](int64_t c) { return c / block_elements * block_bytes; };
-  for (int64_t token = 0; token < tokens; token += kFloatPanelTokens) {
-    const int64_t last = token + kFloatPanelTokens;
-    for (int64_t row = row_begin; row < product.row_end; row += L::kFloatRows) {
-      product.panel(row, token, last < tokens ? last : tokens, decode, column_bytes);
-    }
+    for (; token < job.tokens; ++token) product.template direct<Read, 1>(row, token);
   }
 }
 

@@ -13,24 +13,10 @@
 
 #include "tensor/kernel/activation.h"
 #include "tensor/kernel/block_code.h"
-#include "tensor/matrix.h"
+#include "tensor/kernel/job.h"
 
 namespace ration {
 namespace {
-
-// What a product works on, as plain numbers.
-struct Job {
-  const uint8_t* weights;
-  int64_t row_bytes;
-  int64_t cols;
-  const std::byte* x;
-  int64_t x_bytes;  // from one token to the next
-  int64_t tokens;
-  int64_t row_begin;
-  int64_t row_end;
-  float* out;
-  int64_t out_stride;
-};
 
 // Tokens that share an unpacked panel, and rows that share the activations of a range of columns.
 constexpr int64_t kPanelTokens = 128;
@@ -140,6 +126,9 @@ struct Product256 {
   static constexpr int64_t kColumns = 256;
   static constexpr int kQuads = Type::kSubgroup / 4;  // a subgroup
   static constexpr int kPairs = 128 / Type::kSubgroup;
+  static constexpr int kOffset = Type::kBits == 8 ? L::kSignedOffset : 1 << Type::kShift;
+  static constexpr int kShift = kOffset <= 1 ? 0 : __builtin_ctz(kOffset);
+  static constexpr bool kNeedsPairs = Type::kMin || kShift != 0;
 
   template <int kGroups, int kTokens>
   static void add(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
@@ -155,13 +144,13 @@ struct Product256 {
       const F x_scale = L::broadcast_float(x[t] + scales);
       for (int r = 0; r < kGroups; ++r) {
         I offsets = L::set32(0);
-        for (int p = 0; p < kPairs; ++p) {
+        for (int p = 0; kNeedsPairs && p < kPairs; ++p) {
           const I pair = L::broadcast32(x[t] + subgroup_sums + 4 * p);
           offsets = L::add_pairs(offsets, groups[r].pairs[p], pair);
         }
         I dot = dots[t][r];
-        if constexpr (Type::kShift != 0) {
-          dot = L::sub32(dot, L::template shift_left<Type::kShift>(offsets));
+        if constexpr (kShift != 0) {
+          dot = L::sub32(dot, L::template shift_left<kShift>(offsets));
         }
         sums[t][r] = L::fma(L::to_float(dot), L::mul(groups[r].scale, x_scale), sums[t][r]);
         if constexpr (Type::kMin) {

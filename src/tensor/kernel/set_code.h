@@ -1,97 +1,71 @@
 // tensor/kernel/set_code.h - which path each weight type takes, for every set.
 #pragma once
 
+#include <iterator>
+
 #include "tensor/kernel/float_code.h"
 #include "tensor/kernel/panel_code.h"
+#include "tensor/matrix.h"
 
 namespace ration {
 namespace {
 
-// The integer path of a type, or nulls.
-template <class L>
-struct IntegerPath {
-  ActivationFormat format = ActivationFormat::kF32;
-  void (*multiply)(const Job& job) = nullptr;
-  int64_t block_bytes = 0;
+struct Path {
+  DType dtype;
+  ActivationFormat format;
+  int64_t block_columns;
+  int64_t block_bytes;
+  void (*multiply)(const Job& job);
 };
 
 template <class L, class Type>
-constexpr IntegerPath<L> path32() {
-  return {ActivationFormat::kInt8x32, multiply32<L, Type>, Type::kBytes};
+constexpr Path path32(DType dtype) {
+  return {dtype, ActivationFormat::kInt8x32, 32, Type::kBytes, multiply32<L, Type>};
 }
 
 template <class L, class Type>
-constexpr IntegerPath<L> path256() {
-  return {ActivationFormat::kInt8x256, multiply256<L, Type>, Type::kBytes};
+constexpr Path path256(DType dtype) {
+  return {dtype, ActivationFormat::kInt8x256, 256, Type::kBytes, multiply256<L, Type>};
+}
+
+template <class L, class Read>
+constexpr Path float_path(DType dtype) {
+  return {dtype, ActivationFormat::kF32, 1, Read::kBytes, multiply_floats<L, Read>};
 }
 
 template <class L>
-IntegerPath<L> integer_path(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      return path32<L, TypeQ4_0>();
-    case DType::kQ4_1:
-      return path32<L, TypeQ4_1>();
-    case DType::kQ5_0:
-      return path32<L, TypeQ5_0>();
-    case DType::kQ5_1:
-      return path32<L, TypeQ5_1>();
-    case DType::kQ8_0:
-      return path32<L, TypeQ8_0>();
-    case DType::kIQ4_NL:
-      return path32<L, TypeIQ4_NL>();
-    case DType::kQ4_K:
-      return path256<L, TypeQ4_K>();
-    case DType::kQ5_K:
-      return path256<L, TypeQ5_K>();
-    case DType::kQ6_K:
-      return path256<L, TypeQ6_K>();
-    default:
-      return {};
-  }
-}
+constexpr Path kPaths[] = {
+    float_path<L, ReadF32<L>>(DType::kF32),   float_path<L, ReadF16<L>>(DType::kF16),
+    float_path<L, ReadBF16<L>>(DType::kBF16), path32<L, TypeQ4_0>(DType::kQ4_0),
+    path32<L, TypeQ4_1>(DType::kQ4_1),        path32<L, TypeQ5_0>(DType::kQ5_0),
+    path32<L, TypeQ5_1>(DType::kQ5_1),        path32<L, TypeQ8_0>(DType::kQ8_0),
+    path32<L, TypeIQ4_NL>(DType::kIQ4_NL),    path256<L, TypeQ2_K>(DType::kQ2_K),
+    path256<L, TypeQ3_K>(DType::kQ3_K),       path256<L, TypeQ4_K>(DType::kQ4_K),
+    path256<L, TypeQ5_K>(DType::kQ5_K),       path256<L, TypeQ6_K>(DType::kQ6_K),
+    path256<L, TypeIQ4_XS>(DType::kIQ4_XS)};
 
 template <class L>
-ActivationFormat format_of(DType dtype) {
-  return integer_path<L>(dtype).format;
+const Path& path_of(DType dtype) {
+  static_assert(std::size(kPaths<L>) == kDTypes.size());
+  const Path* path = kPaths<L>;
+  while (path->dtype != dtype) ++path;  // a DType is one of them
+  return *path;
 }
 
 template <class L>
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {
-  const IntegerPath<L> path = integer_path<L>(w.dtype);
-  if (path.multiply != nullptr) {
-    const int64_t block_columns = path.format == ActivationFormat::kInt8x32 ? 32 : 256;
-    path.multiply({.weights = reinterpret_cast<const uint8_t*>(w.data),
-                   .row_bytes = w.cols / block_columns * path.block_bytes,
-                   .cols = w.cols,
-                   .x = x.data,
-                   .x_bytes = x.row_bytes,
-                   .tokens = x.tokens,
-                   .row_begin = row_begin,
-                   .row_end = row_end,
-                   .out = out,
-                   .out_stride = out_stride});
-    return;
-  }
-  int64_t columns = 1;
-  int64_t bytes = 0;
-  for (const DTypeInfo& info : kDTypes) {
-    if (info.dtype != w.dtype) continue;
-    columns = info.block_elements;
-    bytes = info.block_bytes;
-  }
-  const FloatProduct<L> product{w, x, w.cols / columns * bytes, row_end, out, out_stride};
-  switch (w.dtype) {
-    case DType::kF32:
-      return multiply_floats<L, ReadF32<L>>(product, row_begin);
-    case DType::kF16:
-      return multiply_floats<L, ReadF16<L>>(product, row_begin);
-    case DType::kBF16:
-      return multiply_floats<L, ReadBF16<L>>(product, row_begin);
-    default:
-      return multiply_decoded<L>(product, row_begin, columns, bytes);
-  }
+  const Path& path = path_of<L>(w.dtype);
+  path.multiply({.weights = reinterpret_cast<const uint8_t*>(w.data),
+                 .row_bytes = w.cols / path.block_columns * path.block_bytes,
+                 .cols = w.cols,
+                 .x = x.data,
+                 .x_bytes = x.row_bytes,
+                 .tokens = x.tokens,
+                 .row_begin = row_begin,
+                 .row_end = row_end,
+                 .out = out,
+                 .out_stride = out_stride});
 }
 
 }  // namespace
