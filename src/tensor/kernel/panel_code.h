@@ -12,7 +12,8 @@
 #include <cstdint>
 
 #include "tensor/kernel/activation.h"
-#include "tensor/kernel/block_code.h"
+#include "tensor/kernel/block256_code.h"
+#include "tensor/kernel/block32_code.h"
 #include "tensor/kernel/job.h"
 
 namespace ration {
@@ -74,6 +75,19 @@ struct Product32 {
   static constexpr int kShift = kOffset == 0 ? 0 : __builtin_ctz(kOffset);
   static_assert(kOffset == 0 || kOffset == 1 << kShift);
 
+  static void unpack(const uint8_t* const* rows, int64_t block, Group& group) {
+    Type::template unpack<L>(rows, block * Type::kBytes, group);
+  }
+
+  // As add() for one group that is not kept.
+  template <int kTokens>
+  static void stream(const uint8_t* const* rows, const std::byte* const* x, int64_t cols,
+                     int64_t block, F (&sums)[kTokens][1]) {
+    Group group;
+    unpack(rows, block, group);
+    add<1, kTokens>(&group, x, cols, block, sums);
+  }
+
   // sums[t][r] += groups[r] . block `block` of x[t]
   template <int kGroups, int kTokens>
   static void add(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
@@ -125,10 +139,42 @@ struct Product256 {
   using Group = Group256<L>;
   static constexpr int64_t kColumns = 256;
   static constexpr int kQuads = Type::kSubgroup / 4;  // a subgroup
+  static constexpr int kMostSteps = L::template kSteps<Type::kBits>;
+  static constexpr int kSteps = kMostSteps < kQuads ? kMostSteps : kQuads;
   static constexpr int kPairs = 128 / Type::kSubgroup;
   static constexpr int kOffset = Type::kBits == 8 ? L::kSignedOffset : 1 << Type::kShift;
   static constexpr int kShift = kOffset <= 1 ? 0 : __builtin_ctz(kOffset);
   static constexpr bool kNeedsPairs = Type::kMin || kShift != 0;
+
+  static void unpack(const uint8_t* const* rows, int64_t block, Group& group) {
+    Type::template header<L>(rows, block * Type::kBytes, group);
+    Type::template quads<L>(rows, block * Type::kBytes,
+                            [&](int quad, I weights) { group.quads[quad] = weights; });
+  }
+
+  // As add() for one group that is not kept: its quads never leave the registers.
+  template <int kTokens>
+  static void stream(const uint8_t* const* rows, const std::byte* const* x, int64_t cols,
+                     int64_t block, F (&sums)[kTokens][1]) {
+    Group group;  // all but the quads
+    Type::template header<L>(rows, block * Type::kBytes, group);
+    I parts[kTokens][2 * kPairs];
+    I dots[kTokens][1];
+    for (int t = 0; t < kTokens; ++t) dots[t][0] = L::set32(0);
+    Type::template quads<L>(rows, block * Type::kBytes, [&](int quad, I weights) {
+      const int g = quad / kQuads;
+      const int step = quad % kQuads % kSteps;
+      for (int t = 0; t < kTokens; ++t) {
+        const I numbers = L::broadcast32(x[t] + block * 256 + 4 * quad);
+        I& part = parts[t][g];
+        part = step == 0 ? L::template product<Type::kBits>(weights, numbers)
+                         : L::template add_product<Type::kBits>(part, weights, numbers);
+        if (step != kSteps - 1) continue;
+        dots[t][0] = L::add32(dots[t][0], L::widen_scaled(part, group.scales[g]));
+      }
+    });
+    finish<1, kTokens>(&group, x, cols, block, dots, sums);
+  }
 
   template <int kGroups, int kTokens>
   static void add(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
@@ -137,6 +183,13 @@ struct Product256 {
     for (int g = 0; g < 2 * kPairs; ++g) {
       add_subgroup<kGroups, kTokens>(groups, x, block * 256, g, dots);
     }
+    finish<kGroups, kTokens>(groups, x, cols, block, dots, sums);
+  }
+
+  // sums[t][r] += scales * dots[t][r], the offset or the minima taken off
+  template <int kGroups, int kTokens>
+  static void finish(const Group* groups, const std::byte* const* x, int64_t cols, int64_t block,
+                     const I (&dots)[kTokens][kGroups], F (&sums)[kTokens][kGroups]) {
     const int64_t scales = int8x256_scales_at(cols) + block * 4;
     const int64_t subgroup_sums = Type::kSubgroup == 32 ? int8x256_sums32_at(cols) + block * 16
                                                         : int8x256_sums16_at(cols) + block * 32;
@@ -164,8 +217,6 @@ struct Product256 {
   template <int kGroups, int kTokens>
   static void add_subgroup(const Group* groups, const std::byte* const* x, int64_t at, int g,
                            I (&dots)[kTokens][kGroups]) {
-    constexpr int kMost = L::template kSteps<Type::kBits>;
-    constexpr int kSteps = kMost < kQuads ? kMost : kQuads;
     for (int first = g * kQuads; first < (g + 1) * kQuads; first += kSteps) {
       I part[kTokens][kGroups];
       add_quads<L, Type::kBits, kSteps>(groups, x, at, first, part);
@@ -212,13 +263,10 @@ template <class L, class Product, class Type, int kTokens>
     // The next group's bytes lie in one run: fetched in order while this group is worked on.
     const uint8_t* ahead = job.weights + (row + L::kLanes) * job.row_bytes;
     for (int64_t b = 0; b < blocks; ++b) {
-      const int64_t at = b * Type::kBytes;
       for (int line = 0; line < L::kLanes * Type::kBytes; line += 64) {
         __builtin_prefetch(ahead + b * L::kLanes * Type::kBytes + line, 0, 2);
       }
-      typename Product::Group group;
-      Type::template unpack<L>(rows.at, at, group);
-      Product::template add<1, kTokens>(&group, x, job.cols, b, sums);
+      Product::template stream<kTokens>(rows.at, x, job.cols, b, sums);
     }
     for (int t = 0; t < kTokens; ++t) store_rows<L>(job, token + t, row, sums[t][0]);
   }
@@ -259,7 +307,7 @@ void multiply_panel(const Job& job, int64_t row, int64_t first_block, int64_t bl
   for (int r = 0; r < kGroups; ++r) {
     const RowPointers<L> rows(job, row + r * L::kLanes);
     for (int64_t b = 0; b < blocks; ++b) {
-      Type::template unpack<L>(rows.at, (first_block + b) * Type::kBytes, panel[b * kGroups + r]);
+      Product::unpack(rows.at, first_block + b, panel[b * kGroups + r]);
     }
   }
   for (; token + kTokens <= token_end; token += kTokens) {
