@@ -27,4 +27,4 @@ build release ration
 choose_model_folder
 [ $# -gt 0 ] || set -- serve
 trap - INT TERM
-exec "$build_root/release/src/app/ration" "$@"
+exec "$build_root/release/ration" "$@"

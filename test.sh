@@ -46,6 +46,7 @@ fetch_test_files() {
     export RATION_TEST_CACHE=$build_root/test-files
     mkdir -p -- "$RATION_TEST_CACHE"
   fi
+  if [ "$offline" = yes ]; then export RATION_OFFLINE_TESTS=1; fi
   for script in "$root"/test/fetch_*.sh; do
     [ -e "$script" ] || continue
     say "test files: ${script##*/}"

@@ -5,9 +5,10 @@
 # to standard error, so that standard output stays the program's. Nothing to do, nothing said.
 #
 # Environment, all optional:
-#   RATION_BUILD   folder for builds and their logs (default: build/ in the tree)
-#   RATION_JOBS    compilers at a time (default: as CPUs and free memory allow)
-#   RATION_SETUP   "skip": install nothing, take the machine as it is
+#   RATION_BUILD     folder for builds and their logs (default: build/ in the tree)
+#   RATION_JOBS      compilers at a time (default: as CPUs and free memory allow)
+#   RATION_SETUP     "skip": install nothing, take the machine as it is
+#   RATION_PATIENCE  seconds to wait while somebody else uses apt (default: 600)
 
 # Exit codes of set-up. `ration` itself uses 0 to 5; 69 and 70 are those of <sysexits.h>.
 exit_network=5   # no package or file could be fetched
@@ -75,10 +76,10 @@ check_tools() {
       "the whole list, by its Debian 12 names: $(packages_of run test | tr '\n' ' ')"
 }
 
-# Runs apt-get with its output in $log and returns its verdict. Waits (10 minutes at most) while
-# somebody else holds the lock of apt or dpkg, and finishes a dpkg run that was cut short before.
+# Runs apt-get with its output in $log and returns its verdict. Waits a while when somebody else
+# holds the lock of apt or dpkg, and finishes a dpkg run that was cut short before.
 apt() {
-  local waited=0 is_repaired=no output=$log.last
+  local waited=0 patience=${RATION_PATIENCE:-600} is_repaired=no output=$log.last
   local -a run=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C)
   while :; do
     if "${run[@]}" apt-get -q -o Acquire::Retries=2 -o Acquire::http::Timeout=20 "$@" \
@@ -88,7 +89,8 @@ apt() {
     fi
     cat -- "$output" >>"$log"
     if grep -qE 'Could not get lock|Unable to (acquire|lock)' "$output"; then
-      [ $waited -lt 600 ] || die $exit_machine "another program has held apt's lock for 10 minutes"
+      [ $waited -lt "$patience" ] ||
+        die $exit_machine "another program has held apt's lock for $waited seconds"
       [ $waited -gt 0 ] || say "another program is using apt; waiting for it"
       sleep 5
       waited=$((waited + 5))
@@ -182,6 +184,7 @@ progress() {  # progress WHAT JOBS
   local line said=-1
   while IFS= read -r line; do
     [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
+    case $line in *'Re-checking globbed'* | *'Re-running CMake'*) continue ;; esac
     if [ $said -lt 0 ]; then
       say "building $1: ${BASH_REMATCH[2]} steps, $2 at a time"
       said=$SECONDS

@@ -74,10 +74,11 @@ B
   command_of ninja <<'B'
 echo "ninja $*" >>"$machine/calls"
 if [ -s "$machine/ninja.says" ]; then cat "$machine/ninja.says"; exit 1; fi
+[ ! -e "$machine/ninja.prints" ] || cat "$machine/ninja.prints"
 if [ -e "$machine/ninja.sleeps" ]; then echo '[1/2] a.o'; "$machine/real_sleep" 20; fi
-mkdir -p "$2/src/app"
-printf '#!/bin/bash\nprintf "<%%s>" "$@"\necho " home=${RATION_HOME:-}"\n' >"$2/src/app/ration"
-chmod +x "$2/src/app/ration"
+mkdir -p "$2"
+printf '#!/bin/bash\nprintf "<%%s>" "$@"\necho " home=${RATION_HOME:-}"\n' >"$2/ration"
+chmod +x "$2/ration"
 B
   ln -s -- "$(type -P sleep)" "$machine/real_sleep"
 }
@@ -159,12 +160,13 @@ done
 run
 check 'it waits and goes on' [ "$code" = 0 ]
 check 'it says so once' [ "$(grep -c 'another program is using apt' <<<"$err")" = 1 ]
-for _ in {1..300}; do
+for _ in 1 2 3 4; do
   echo 'E: Unable to acquire the dpkg frontend lock' >>"$machine/apt.says"
 done
 sed -i '/libfmt-dev/d' "$machine/installed"
-run
+RATION_PATIENCE=10 run
 check 'it does not wait for ever' [ $code = 69 ]
+check 'it says how long' has "$err" "another program has held apt's lock for 10 seconds"
 
 begin 'an installation was cut short'
 sed -i '/libfmt-dev/d' "$machine/installed"
@@ -240,6 +242,14 @@ sed -i 's/a tree/other/' "$tree/build/release/CMakeCache.txt"
 run
 check 'again when the tree moved' [ "$(grep -c '^cmake' "$machine/calls")" = 4 ]
 
+begin 'progress'
+printf '[0/2] Re-checking globbed directories...\n[1/7] x.o\n' >"$machine/ninja.prints"
+run
+check 'it counts what is built' has "$err" 'building release: 7 steps'
+printf '[0/2] Re-checking globbed directories...\nninja: no work to do.\n' >"$machine/ninja.prints"
+run
+check 'it is silent when nothing is' [ "$err" = '' ]
+
 begin 'two at the same time'
 run
 (
@@ -277,7 +287,7 @@ check 'it says so' has "$err" "models are kept in $tree/build/home"
 
 begin 'a build folder of its own'
 RATION_BUILD="$scratch/home/elsewhere" run
-check 'it is used' [ -x "$scratch/home/elsewhere/release/src/app/ration" ]
+check 'it is used' [ -x "$scratch/home/elsewhere/release/ration" ]
 check 'the tree stays clean' [ ! -e "$tree/build" ]
 RATION_BUILD=/proc/nowhere run
 check 'one that cannot be made is named' has "$code $err" '69 set-up: cannot write to /proc/nowhere'
