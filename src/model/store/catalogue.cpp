@@ -17,6 +17,34 @@ namespace {
 
 constexpr Bytes kFileBytesMax{kMiB};
 
+// toml++ 3.3 runs into undefined behaviour when it meets most characters beyond ASCII where a blank
+// could be. So it is shown each of their bytes as a character it handles well, from Unicode's
+// private range, and what it read is turned back.
+constexpr uint32_t kByteStandIns = 0xE000;
+
+std::string with_stand_ins(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    append_code_point(out, byte < 0x80 ? byte : kByteStandIns + byte);
+  }
+  return out;
+}
+
+std::string without_stand_ins(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const CodePoint point = read_code_point(text);
+    if (point.value >= kByteStandIns + 0x80 && point.value <= kByteStandIns + 0xFF) {
+      out += static_cast<char>(point.value - kByteStandIns);
+    } else {
+      append_code_point(out, point.value);
+    }
+    text.remove_prefix(static_cast<size_t>(point.length));
+  }
+  return to_valid_utf8(out);
+}
+
 // Reads the keys of one [[model]] table and keeps the first thing that is wrong.
 class EntryReader {
  public:
@@ -52,7 +80,7 @@ class EntryReader {
   std::string text(std::string_view key) {
     const toml::node* node = table_.get(key);
     if (!node) return "";
-    if (const auto* value = node->as_string()) return value->get();
+    if (const auto* value = node->as_string()) return without_stand_ins(value->get());
     refuse(node, fmt::format("'{}' is not a string", key));
     return "";
   }
@@ -83,7 +111,7 @@ class EntryReader {
     for (size_t i = 0; array && i < array->size(); ++i) {
       const auto* value = array->get(i)->as_string();
       if (value)
-        out.push_back(value->get());
+        out.push_back(without_stand_ins(value->get()));
       else
         refuse(array->get(i), fmt::format("'{}' holds something that is not a string", key));
     }
@@ -97,7 +125,8 @@ class EntryReader {
     for (const auto& [key, value] : table_) {
       if (std::find(kKeys.begin(), kKeys.end(), key.str()) != kKeys.end()) continue;
       const std::string hint = did_you_mean(key.str(), kKeys);
-      refuse(&value, fmt::format("unknown key '{}'{}", key.str(), hint.empty() ? "" : ", " + hint));
+      refuse(&value, fmt::format("unknown key '{}'{}", without_stand_ins(key.str()),
+                                 hint.empty() ? "" : ", " + hint));
     }
   }
 
@@ -154,12 +183,16 @@ Status check_headers(std::string_view text, std::string_view origin) {
 
 Result<std::vector<CatalogueEntry>> parse_catalogue(std::string_view text,
                                                     std::string_view origin) {
+  if (!is_valid_utf8(text)) {
+    return Error{Code::kInvalid, fmt::format("{}: it is not text in UTF-8", origin)};
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // some editors' mark
   if (Status sane = check_headers(text, origin); !sane) return sane.error();
-  const toml::parse_result parsed = toml::parse(text, origin);
+  const toml::parse_result parsed = toml::parse(with_stand_ins(text), origin);
   if (!parsed) {
     const toml::parse_error& problem = parsed.error();
     return Error{Code::kInvalid, fmt::format("{}, line {}: {}", origin, problem.source().begin.line,
-                                             problem.description())};
+                                             without_stand_ins(problem.description()))};
   }
   std::vector<CatalogueEntry> entries;
   std::set<std::string> names;
@@ -168,7 +201,7 @@ Result<std::vector<CatalogueEntry>> parse_catalogue(std::string_view text,
     if (key.str() != "model" || !models) {
       return Error{Code::kInvalid,
                    fmt::format("{}, line {}: found '{}', wanted [[model]] tables only", origin,
-                               value.source().begin.line, key.str())};
+                               value.source().begin.line, without_stand_ins(key.str()))};
     }
     for (const toml::node& model : *models) {
       const toml::table* table = model.as_table();

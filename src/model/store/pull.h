@@ -14,11 +14,12 @@ namespace ration {
 // What a pull is to end with.
 struct PullPlan {
   struct File {
-    std::string name{};    // one path component
-    Bytes bytes{-1};       // negative: not known before
-    std::string sha256{};  // "": not known before
-    std::string url{};     // "": by pip
-    std::string token{};   // sent to the url's own host only
+    std::string name{};          // one path component
+    Bytes bytes{-1};             // negative: not known before
+    std::string sha256{};        // "": not known before
+    std::string url{};           // "": by pip
+    std::string token{};         // sent to the url's own host only
+    std::string refusal_hint{};  // what to tell when the host refuses
   };
   std::string name{};  // of the manifest
   Reference reference{};
@@ -31,8 +32,8 @@ struct PullPlan {
 Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const Clock& clock,
                                 const PullOptions& options);
 
-// Deletes what unfinished pulls of this content left; the bytes that became free. kUnavailable
-// while one is under way.
-Result<Bytes> drop_incoming(const PullPlan& plan, const Shelf& shelf);
+// Deletes what unfinished pulls of a reference left; the bytes that became free. `url_prefix`: also
+// downloads from there ("": none). kUnavailable while one is under way.
+Result<Bytes> drop_incoming(const PullPlan& plan, std::string_view url_prefix, const Shelf& shelf);
 
 }  // namespace ration

@@ -20,7 +20,7 @@ constexpr size_t kFilesMax = 1024;
 // Takes one manifest apart and keeps the first thing that is wrong with it.
 class ManifestReader {
  public:
-  explicit ManifestReader(const fs::path& path) : path_(path) {}
+  explicit ManifestReader(std::string_view where) : where_(where) {}
 
   Result<Manifest> read(const Json& json) {
     Manifest manifest;
@@ -47,8 +47,8 @@ class ManifestReader {
     }
     if (manifest.name.empty()) refuse("name");
     if (!wrong_.empty()) {
-      return Error{Code::kCorrupt, fmt::format("{}: '{}' is missing or not what it should be",
-                                               path_.string(), wrong_)};
+      return Error{Code::kCorrupt,
+                   fmt::format("{}: '{}' is missing or not what it should be", where_, wrong_)};
     }
     return manifest;
   }
@@ -68,18 +68,14 @@ class ManifestReader {
     return -1;
   }
 
-  const fs::path& path_;
+  std::string_view where_;
   std::string wrong_;
 };
 
 Result<Manifest> read_manifest(const fs::path& path) {
   const Result<std::string> content = read_file(path, kManifestBytesMax);
   if (!content) return content.error();
-  const Result<Json> json = parse_json(*content);
-  if (!json) {
-    return Error{Code::kCorrupt, fmt::format("{}: {}", path.string(), json.error().message)};
-  }
-  return ManifestReader(path).read(*json);
+  return parse_manifest(*content, path.string());
 }
 
 std::string manifest_text(const Manifest& manifest) {
@@ -96,6 +92,12 @@ std::string manifest_text(const Manifest& manifest) {
 }
 
 }  // namespace
+
+Result<Manifest> parse_manifest(std::string_view text, std::string_view where) {
+  const Result<Json> json = parse_json(text);
+  if (!json) return Error{Code::kCorrupt, fmt::format("{}: {}", where, json.error().message)};
+  return ManifestReader(where).read(*json);
+}
 
 fs::path Shelf::blob(std::string_view sha256) const {
   CHECK(is_sha256(sha256), std::string(sha256));

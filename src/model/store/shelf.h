@@ -29,6 +29,10 @@ struct Manifest {
   std::vector<File> files{};  // more than one: parts of a split file, in order
 };
 
+// Takes a manifest's text apart; `where` names it. kCorrupt names the first key that is missing or
+// wrong.
+Result<Manifest> parse_manifest(std::string_view text, std::string_view where);
+
 // thread-safe; every change holds the folder's index lock, so other processes see it whole.
 class Shelf {
  public:

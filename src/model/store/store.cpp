@@ -4,14 +4,20 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "model/store/catalogue.h"
+#include "model/store/http.h"
+#include "model/store/hub.h"
+#include "model/store/ollama.h"
 #include "model/store/pull.h"
+#include "model/store/quant.h"
 #include "model/store/reference.h"
+#include "model/store/reporter.h"
 #include "model/store/shelf.h"
 
 namespace ration {
@@ -58,6 +64,24 @@ Result<ResolvedModel> file_model(const fs::path& path, const std::string& name) 
                                             hint.empty() ? "" : ", " + hint)};
 }
 
+// How a model that others keep is removed.
+Error not_ours(const ResolvedModel& model) {
+  const std::string file = model.files.front().string();
+  switch (model.origin) {
+    case Origin::kOllama:
+      return Error{Code::kUnsupported,
+                   fmt::format("{} belongs to Ollama: '{}' removes it", model.name,
+                               "ollama rm " + model.name.substr(7))};
+    case Origin::kHub:
+      return Error{Code::kUnsupported,
+                   fmt::format("{} belongs to the hub's cache ({}): 'hf cache' manages it",
+                               model.name, file)};
+    default:
+      return Error{Code::kUnsupported,
+                   fmt::format("{} is a file of yours: delete it with 'rm {}'", model.name, file)};
+  }
+}
+
 }  // namespace
 
 std::string_view origin_name(Origin origin) {
@@ -91,7 +115,10 @@ struct Store::State {
                           const std::vector<CatalogueEntry>& catalogue) const;
   Result<std::optional<ResolvedModel>> find_local(const Target& target) const;
   Result<std::optional<ResolvedModel>> find_on_shelf(const Target& target) const;
-  Result<PullPlan> plan(const Target& target) const;
+  Result<std::optional<Manifest>> find_manifest(const Target& target) const;
+  Result<PullPlan> plan(const Target& target, const PullOptions& options) const;
+  Status plan_hub(const Target& target, const PullOptions& options, PullPlan& plan) const;
+  PullPlan plan_without_network(const Target& target) const;
   Error unknown_name(const Target& target) const;
 };
 
@@ -129,13 +156,37 @@ std::string Store::State::pulled_name(const Reference& reference,
   return by_other ? reference.text : name;
 }
 
-Result<std::optional<ResolvedModel>> Store::State::find_on_shelf(const Target& target) const {
-  const Result<std::optional<Manifest>> manifest = shelf.find(target.name);
-  if (!manifest && manifest.error().code != Code::kCorrupt) return manifest.error();
-  if (!manifest) {
-    log(Level::kWarning, manifest.error().message);
-    return std::optional<ResolvedModel>();
+// By name; of hub references also by repository, because the name carries the quant that was
+// chosen.
+Result<std::optional<Manifest>> Store::State::find_manifest(const Target& target) const {
+  Result<std::optional<Manifest>> named = shelf.find(target.name);
+  if (!named && named.error().code != Code::kCorrupt) return named;
+  if (!named) log(Level::kWarning, named.error().message);
+  if (named && *named) return named;
+  if (target.source.kind != Kind::kHub || target.entry) return std::optional<Manifest>();
+  const HubSource& wanted = target.source.hub;
+  Result<std::vector<Manifest>> manifests = shelf.all();
+  if (!manifests) return manifests.error();
+  std::optional<Manifest> best;
+  int best_rank = 0;
+  for (Manifest& manifest : *manifests) {
+    const Result<Reference> have = parse_reference(manifest.reference);
+    if (!have || have->kind != Kind::kHub) continue;
+    const HubSource& hub = have->hub;
+    const bool fits = hub.repository == wanted.repository && hub.revision == wanted.revision &&
+                      (wanted.quant.empty() || wanted.quant == hub.quant) &&
+                      (wanted.file.empty() || wanted.file == hub.file);
+    const int rank = quant_rank(hub.quant.empty() ? quant_of(hub.file) : hub.quant);
+    if (!fits || (best && rank >= best_rank)) continue;
+    best = std::move(manifest);
+    best_rank = rank;
   }
+  return best;
+}
+
+Result<std::optional<ResolvedModel>> Store::State::find_on_shelf(const Target& target) const {
+  const Result<std::optional<Manifest>> manifest = find_manifest(target);
+  if (!manifest) return manifest.error();
   if (!*manifest) return std::optional<ResolvedModel>();
   if (!shelf.is_complete(**manifest)) {
     log(Level::kWarning,
@@ -146,21 +197,31 @@ Result<std::optional<ResolvedModel>> Store::State::find_on_shelf(const Target& t
 }
 
 Result<std::optional<ResolvedModel>> Store::State::find_local(const Target& target) const {
-  if (target.source.kind == Kind::kPath) {
-    Result<ResolvedModel> model =
-        file_model(target.source.path, target.entry ? target.name : target.source.text);
+  const auto found = [](Result<ResolvedModel> model) -> Result<std::optional<ResolvedModel>> {
     if (!model) return model.error();
     return std::optional<ResolvedModel>(std::move(*model));
+  };
+  if (target.source.kind == Kind::kPath) {
+    return found(file_model(target.source.path, target.entry ? target.name : target.source.text));
   }
   Result<std::optional<ResolvedModel>> pulled = find_on_shelf(target);
   if (!pulled || *pulled) return pulled;
-  std::error_code problem;
-  if (target.source.kind == Kind::kName && fs::is_regular_file(target.name, problem)) {
-    Result<ResolvedModel> model = file_model(target.name, target.name);
-    if (!model) return model.error();
-    return std::optional<ResolvedModel>(std::move(*model));
+  switch (target.source.kind) {
+    case Kind::kHub:
+      return find_in_hub_cache(read_hub_settings(), target.source.hub);
+    case Kind::kOllama:
+      return find_in_ollama(ollama_folders(), target.source.ollama);
+    case Kind::kName: {
+      Result<std::optional<ResolvedModel>> theirs = find_in_ollama(ollama_folders(), target.name);
+      if (!theirs || *theirs) return theirs;
+      std::error_code problem;
+      if (fs::is_regular_file(target.name, problem))
+        return found(file_model(target.name, target.name));
+      return std::optional<ResolvedModel>();
+    }
+    default:
+      return std::optional<ResolvedModel>();
   }
-  return std::optional<ResolvedModel>();
 }
 
 Error Store::State::unknown_name(const Target& target) const {
@@ -172,6 +233,7 @@ Error Store::State::unknown_name(const Target& target) const {
   if (const Result<std::vector<Manifest>> manifests = shelf.all(); manifests) {
     for (const Manifest& manifest : *manifests) names.push_back(manifest.name);
   }
+  for (const ResolvedModel& model : list_ollama(ollama_folders())) names.push_back(model.name);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   std::string hint = did_you_mean(target.name, names);
@@ -181,7 +243,8 @@ Error Store::State::unknown_name(const Target& target) const {
                                             hint.empty() ? "" : ", " + hint)};
 }
 
-Result<PullPlan> Store::State::plan(const Target& target) const {
+// All of a plan that is known before anybody is asked.
+PullPlan Store::State::plan_without_network(const Target& target) const {
   PullPlan plan{.name = target.name, .reference = target.source};
   PullPlan::File file{.name = file_name_for(target.name) + ".gguf"};
   if (target.entry) {
@@ -189,17 +252,73 @@ Result<PullPlan> Store::State::plan(const Target& target) const {
     file.bytes = target.entry->bytes;
     file.sha256 = target.entry->sha256;
   }
+  if (target.source.kind == Kind::kUrl) {
+    file.url = target.source.url;
+    if (file.sha256.empty()) file.sha256 = target.source.sha256;
+  }
+  if (target.source.kind != Kind::kHub || !file.sha256.empty())
+    plan.files.push_back(std::move(file));
+  return plan;
+}
+
+Status Store::State::plan_hub(const Target& target, const PullOptions& options,
+                              PullPlan& plan) const {
+  const HubSettings settings = read_hub_settings();
+  if (settings.offline) {
+    return Error{Code::kNetwork,
+                 fmt::format("{} is not on this machine, and HF_HUB_OFFLINE is set", target.name)};
+  }
+  Reporter reporter(clock, options.progress, target.name);
+  const HubSource& hub = target.source.hub;
+  const Result<HubListing> listing = ask_hub(settings, hub, options.retry, clock, [&reporter] {
+    return reporter.report(PullProgress::Stage::kConnecting, Bytes{0}, "asking the hub");
+  });
+  if (!listing) return listing.error();
+  const std::string where =
+      "hf:" + hub.repository + (hub.revision == "main" ? "" : "@" + hub.revision);
+  const Result<Variant> variant =
+      choose_variant(find_variants(listing->files), hub.quant, hub.file, where);
+  if (!variant) return variant.error();
+  if (!target.entry && hub.file.empty() && !variant->quant.empty()) {
+    plan.reference.hub.quant = variant->quant;
+    plan.reference.text = where + ":" + variant->quant;
+    plan.name = plan.reference.text;
+  }
+  if (plan.licence.empty()) plan.licence = listing->licence;
+  const bool promised = !plan.files.empty() && variant->files.size() == 1;
+  const std::string promised_sha256 = promised ? plan.files.front().sha256 : "";
+  plan.files.clear();
+  for (const RemoteFile& file : variant->files) {
+    plan.files.push_back(
+        {.name = fs::path(file.path).filename().string(),
+         .bytes = file.bytes,
+         .sha256 = promised ? promised_sha256 : file.sha256,
+         .url = hub_files_url(settings, hub) + listing->commit + "/" + encode_path(file.path),
+         .token = settings.token,
+         .refusal_hint = hub_refusal_hint(settings)});
+  }
+  return {};
+}
+
+Result<PullPlan> Store::State::plan(const Target& target, const PullOptions& options) const {
+  PullPlan plan = plan_without_network(target);
   switch (target.source.kind) {
     case Kind::kPip:
-      break;
+    case Kind::kUrl:
+      return plan;
+    case Kind::kHub: {
+      if (Status asked = plan_hub(target, options, plan); !asked) return asked.error();
+      return plan;
+    }
+    case Kind::kOllama:
+      return Error{Code::kNotFound,
+                   fmt::format("Ollama does not hold {}: 'ollama pull {}' fetches it",
+                               target.source.ollama, target.source.ollama)};
     case Kind::kName:
+    case Kind::kPath:
       return unknown_name(target);
-    default:
-      return Error{Code::kUnsupported,
-                   fmt::format("'{}' cannot be pulled yet", target.source.text)};
   }
-  plan.files.push_back(std::move(file));
-  return plan;
+  CHECK(false);
 }
 
 Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -243,7 +362,8 @@ Result<ResolvedModel> Store::resolve(std::string_view reference,
   if (!local) return local.error();
   if (*local) return std::move(**local);
   if (target->source.kind == Kind::kName) return state_->unknown_name(*target);
-  if (options.pull_if_missing) return pull(reference, options.pull);
+  if (options.pull_if_missing || target->source.kind == Kind::kOllama)
+    return pull(reference, options.pull);
   return Error{Code::kUnavailable,
                fmt::format("{} is not on this machine: 'ration pull {}' fetches it", target->name,
                            reference)};
@@ -254,14 +374,18 @@ Result<ResolvedModel> Store::pull(std::string_view reference, const PullOptions&
   if (!target) return target.error();
   Result<std::optional<ResolvedModel>> local = state_->find_local(*target);
   if (!local) return local.error();
-  const std::string promised = target->entry ? target->entry->sha256 : "";
-  if (*local && (promised.empty() || (*local)->sha256 == promised)) return std::move(**local);
-  if (state_->offline && target->source.kind != Kind::kName) {
+  const std::string promised = target->entry ? target->entry->sha256 : target->source.sha256;
+  const bool may_change = target->source.kind == Kind::kHub && promised.empty() && *local &&
+                          (*local)->origin == Origin::kStore && !state_->offline;
+  if (*local && !may_change && (promised.empty() || (*local)->sha256 == promised))
+    return std::move(**local);
+  const bool remote = target->source.kind != Kind::kName && target->source.kind != Kind::kOllama;
+  if (state_->offline && remote) {
     return Error{
         Code::kNetwork,
         fmt::format("{} is not on this machine, and offline nothing is fetched", target->name)};
   }
-  const Result<PullPlan> plan = state_->plan(*target);
+  const Result<PullPlan> plan = state_->plan(*target, options);
   if (!plan) return plan.error();
   return carry_out(*plan, state_->shelf, state_->clock, options);
 }
@@ -278,6 +402,10 @@ Result<std::vector<ResolvedModel>> Store::list() const {
           fmt::format("files of {} are missing or cut short: pull it again", manifest.name));
     }
   }
+  std::vector<ResolvedModel> ollama = list_ollama(ollama_folders());
+  std::vector<ResolvedModel> hub = list_hub_cache(read_hub_settings());
+  std::move(ollama.begin(), ollama.end(), std::back_inserter(models));
+  std::move(hub.begin(), hub.end(), std::back_inserter(models));
   return models;
 }
 
@@ -285,30 +413,29 @@ Result<RemovedModel> Store::remove(std::string_view name) const {
   const Result<State::Target> target = state_->look_up(name);
   if (!target) return target.error();
   RemovedModel removed{.name = target->name};
-  const Result<std::optional<Manifest>> manifest = state_->shelf.find(target->name);
+  const Result<std::optional<Manifest>> manifest = state_->find_manifest(*target);
   if (!manifest) return manifest.error();
-  if (target->source.kind != Kind::kName && target->source.kind != Kind::kPath) {
-    const Result<PullPlan> plan = state_->plan(*target);
-    if (!plan) return plan.error();
-    const Result<Bytes> dropped = drop_incoming(*plan, state_->shelf);
+  const Kind kind = target->source.kind;
+  if (kind == Kind::kPip || kind == Kind::kUrl || kind == Kind::kHub) {
+    const std::string prefix =
+        kind == Kind::kHub ? hub_files_url(read_hub_settings(), target->source.hub) : "";
+    const Result<Bytes> dropped =
+        drop_incoming(state_->plan_without_network(*target), prefix, state_->shelf);
     if (!dropped) return dropped.error();
     removed.freed += *dropped;
   }
   if (*manifest) {
+    removed.name = (*manifest)->name;
     const Result<Bytes> freed = state_->shelf.remove(**manifest);
     if (!freed) return freed.error();
     removed.freed += *freed;
     return removed;
   }
   if (removed.freed.count > 0) return removed;
-  Result<std::optional<ResolvedModel>> elsewhere = state_->find_local(*target);
+  const Result<std::optional<ResolvedModel>> elsewhere = state_->find_local(*target);
   if (!elsewhere) return elsewhere.error();
-  if (*elsewhere) {
-    return Error{Code::kUnsupported,
-                 fmt::format("{} is a file of yours: delete it with 'rm {}'", target->name,
-                             (*elsewhere)->files.front().string())};
-  }
-  if (target->source.kind == Kind::kName) return state_->unknown_name(*target);
+  if (*elsewhere) return not_ours(**elsewhere);
+  if (kind == Kind::kName) return state_->unknown_name(*target);
   return Error{Code::kNotFound,
                fmt::format("{} is not on this machine: nothing to remove", target->name)};
 }

@@ -84,5 +84,22 @@ TEST(Catalogue, says_which_line_and_key_is_wrong) {
   EXPECT_NE(refusal(std::string(100'000, '[')).find("line 1"), std::string::npos);
 }
 
+TEST(Catalogue, takes_any_language_in_strings_and_comments_and_nowhere_else) {
+  const std::string text =
+      "\xEF\xBB\xBF# für ÿ あ\n[[model]]\nname = \"mine\"\nsource = \"hf:u/r\"\n"
+      "title = \"größer ÿ あ \\u00FC \U0001F600\"\ndescription = \"\"\"a \\\n  ü\"\"\"\n";
+  const Result<std::vector<CatalogueEntry>> entries = parse_catalogue(text, "mine.toml");
+  ASSERT_TRUE(entries) << entries.error().message;
+  EXPECT_EQ(entries->front().title, "größer ÿ あ ü \U0001F600");
+  EXPECT_EQ(entries->front().description, "a ü");
+  for (const std::string letter : {"ÿ", "あ", "\uFEFF", "\u2028", "\u00A0"}) {
+    EXPECT_NE(refusal("[[model]]\nname = \"a\" " + letter + "\n").find("line 2"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[model]]\nname =" + letter + "\n").find("line 2"), std::string::npos);
+    EXPECT_NE(refusal(letter + " = 1\n").find("line 1"), std::string::npos);
+  }
+  EXPECT_NE(refusal("[[model]]\nname = \"\xC3\"\n").find("UTF-8"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace ration

@@ -31,12 +31,13 @@ class StoreTest : public ::testing::Test {
     for (const char* name :
          {"XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN",
           "HUGGINGFACE_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT",
-          "HF_HUB_OFFLINE", "OLLAMA_MODELS", "http_proxy", "https_proxy", "HTTPS_PROXY",
-          "ALL_PROXY", "all_proxy", "no_proxy", "NO_PROXY"}) {
+          "HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy",
+          "no_proxy", "NO_PROXY"}) {
       set(name, std::nullopt);
     }
     set("HOME", folder_ / "user");
     set("RATION_HOME", home());
+    set("OLLAMA_MODELS", folder_ / "user/.ollama/models");
     set("PATH", std::getenv("PATH"));
   }
   void TearDown() override {
