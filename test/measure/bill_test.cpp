@@ -134,7 +134,7 @@ std::string number_after(const std::string& json, const std::string& key) {
 
 TEST(Bill, modelled_figures_have_two_digits_measured_three_and_stay_close) {
   Rng rng(3);
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < 4'000; ++round) {
     Bill bill;
     const double joules = std::pow(10, -9 + 18 * rng.uniform());
     bill.energy = prior(joules);

@@ -349,11 +349,11 @@ TEST(Calibration, every_field_is_needed_typed_and_bounded) {
   EXPECT_EQ(parse_calibration(calibration_text(), other).error().code, Code::kUnsupported);
 }
 
-TEST(Calibration, ten_thousand_mutations_are_read_or_refused) {
+TEST(Calibration, three_thousand_mutations_are_read_or_refused) {
   const std::string good = calibration_text();
   Rng rng(7);
   int refused = 0;
-  for (int round = 0; round < 10'000; ++round) {
+  for (int round = 0; round < 3'000; ++round) {
     std::string text = good;
     for (uint64_t edits = 1 + rng.below(4); edits > 0; --edits) {
       const size_t at = rng.below(text.size());
@@ -372,7 +372,7 @@ TEST(Calibration, ten_thousand_mutations_are_read_or_refused) {
     EXPECT_GE(model->watts_busy, 0);
     EXPECT_LE(model->factor_low, model->factor_high);
   }
-  EXPECT_GT(refused, 5'000);
+  EXPECT_GT(refused, 1'500);
 }
 
 }  // namespace
