@@ -127,6 +127,7 @@ Result<Vocabulary> Vocabulary::make(const TokenizerMetadata& metadata,
   vocabulary.find_end_tokens(metadata.ids);
   vocabulary.settle_exceptions();
   vocabulary.set_strip_flags(metadata);
+  vocabulary.find_byte_tokens();
   return vocabulary;
 }
 
@@ -167,13 +168,16 @@ Status Vocabulary::set_flags(const TokenizerMetadata& metadata) {
                              "wanted '<0x00>' to '<0xFF>'",
                              token, text(token))};
   }
+  return {};
+}
+
+void Vocabulary::find_byte_tokens() {
   for (int byte = 0; byte < 256; ++byte) {
-    const Token token = find(fmt::format("<0x{:02X}>", byte));
+    const Token token = find_plain(fmt::format("<0x{:02X}>", byte));
     if (token == kNoToken) continue;
     byte_tokens_.resize(256, kNoToken);
     byte_tokens_[static_cast<size_t>(byte)] = token;
   }
-  return {};
 }
 
 uint8_t Vocabulary::token_byte(Token token) const {

@@ -98,6 +98,7 @@ class Vocabulary {
   void find_end_tokens(SpecialIds ids);
   void settle_exceptions();
   void set_strip_flags(const TokenizerMetadata& metadata);
+  void find_byte_tokens();
 
   void add_flag(Token token, uint8_t flag) { flags_[static_cast<size_t>(token)] |= flag; }
   void end_with(Token token);

@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <sstream>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "model/store/store.h"
 
 namespace ration::corpus {
 
@@ -143,16 +146,19 @@ std::filesystem::path test_cache() {
 }
 
 std::optional<std::filesystem::path> find_file(const std::string& name) {
-  std::vector<std::filesystem::path> folders = {test_cache() / "llama-vocabularies",
-                                                test_cache() / "models"};
-  if (const char* models = std::getenv("RATION_TEST_MODELS"); models != nullptr) {
-    folders.emplace_back(models);
+  if (name.starts_with("ggml-vocab-")) {
+    const auto path = test_cache() / "llama-vocabularies" / (name + ".gguf");
+    return std::filesystem::exists(path) ? std::optional(path) : std::nullopt;
   }
-  for (const std::filesystem::path& folder : folders) {
-    const std::filesystem::path path = folder / (name + ".gguf");
+  if (const char* folder = std::getenv("RATION_TEST_MODELS"); folder != nullptr) {
+    const auto path = std::filesystem::path(folder) / (name + ".gguf");
     if (std::filesystem::exists(path)) return path;
   }
-  return std::nullopt;
+  const SteadyClock clock;
+  const Result<Store> store = Store::open(clock, {.offline = true});
+  if (!store) return std::nullopt;
+  const Result<ResolvedModel> found = store->resolve(name);
+  return found ? std::optional(found->files.front()) : std::nullopt;
 }
 
 std::vector<std::string> vocabulary_names() {
@@ -171,25 +177,29 @@ bool offline() {
   return value != nullptr && std::string_view(value) == "1";
 }
 
-std::optional<Opened> open_metadata(const std::string& name) {
+const Opened* open(const std::string& name) {
+  static std::map<std::string, Opened> opened;
+  if (const auto known = opened.find(name); known != opened.end()) return &known->second;
   const std::optional<std::filesystem::path> path = find_file(name);
   if (!path) {
     ADD_FAILURE() << name << ".gguf is missing: run test/fetch_vocabularies.sh";
-    return std::nullopt;
+    return nullptr;
   }
   Result<Gguf> file = Gguf::open(*path);
   if (!file) {
     ADD_FAILURE() << file.error().message;
-    return std::nullopt;
+    return nullptr;
   }
-  Opened opened{.file = std::make_unique<Gguf>(*std::move(file)), .metadata = {}};
-  Result<TokenizerMetadata> metadata = read_metadata(*opened.file);
+  Opened made{.file = std::make_unique<Gguf>(*std::move(file)), .metadata = {}, .tokenizer = {}};
+  Result<TokenizerMetadata> metadata = read_metadata(*made.file);
   if (!metadata) {
     ADD_FAILURE() << name << ": " << metadata.error().message;
-    return std::nullopt;
+    return nullptr;
   }
-  opened.metadata = *std::move(metadata);
-  return opened;
+  made.metadata = *std::move(metadata);
+  made.tokenizer = make(made.metadata);
+  if (made.tokenizer == nullptr) return nullptr;
+  return &opened.emplace(name, std::move(made)).first->second;
 }
 
 std::unique_ptr<Tokenizer> make(const TokenizerMetadata& metadata) {

@@ -34,22 +34,22 @@ std::vector<Set> read_expected();
 
 // ${RATION_TEST_CACHE:-~/.cache/ration/test}
 std::filesystem::path test_cache();
-// Where the file of that name is: a vocabulary below test_cache(), a model below
-// test_cache()/models
-// or RATION_TEST_MODELS. nullopt when it is not there.
+// Where the file of that name is: a vocabulary below test_cache(), a model in the folder that
+// RATION_TEST_MODELS names or among those pulled. nullopt when it is not there.
 std::optional<std::filesystem::path> find_file(const std::string& name);
 // Every ggml-vocab-*.gguf, by name; empty when they were never fetched.
 std::vector<std::string> vocabulary_names();
 // RATION_OFFLINE_TESTS=1: what could not be fetched is skipped.
 bool offline();
 
-// A file with its metadata, some of which may have been replaced since.
+// A file with its metadata, and the tokenizer they make. Kept until the program ends.
 struct Opened {
   std::unique_ptr<Gguf> file;
-  TokenizerMetadata metadata;
+  TokenizerMetadata metadata;  // points into the file
+  std::unique_ptr<Tokenizer> tokenizer;
 };
-// Fails the running test when the file is not readable.
-std::optional<Opened> open_metadata(const std::string& name);
+// nullptr, and the running test fails, when the file is missing or refused.
+const Opened* open(const std::string& name);
 std::unique_ptr<Tokenizer> make(const TokenizerMetadata& metadata);  // the same
 
 // A random text of valid UTF-8: letters of a few scripts, ASCII, spaces, any code point

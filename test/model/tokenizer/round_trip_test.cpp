@@ -31,24 +31,20 @@ uint32_t points_end(const std::string& name) {
 }
 
 void round_trip(const std::string& name, size_t count, uint64_t seed, size_t& done) {
-  const std::optional<corpus::Opened> opened = corpus::open_metadata(name);
-  ASSERT_TRUE(opened);
-  const std::unique_ptr<Tokenizer> tokenizer = corpus::make(opened->metadata);
-  ASSERT_TRUE(tokenizer);
-  const bool spm = tokenizer->description() == "SPM";
-  const bool raw = tokenizer->description() == "BPE gemma4";
+  const corpus::Opened* opened = corpus::open(name);
+  ASSERT_NE(opened, nullptr);
+  const Tokenizer& tokenizer = *opened->tokenizer;
+  const bool spm = tokenizer.description() == "SPM";
+  const bool raw = tokenizer.description() == "BPE gemma4";
   const bool prefixed = spm && opened->metadata.add_space_prefix.value_or(true);
   Rng rng(seed);
   for (size_t i = 0; i < count; ++i, ++done) {
     const std::string text = corpus::random_text(rng, 40, points_end(name));
-    const std::vector<Token> ids = tokenizer->encode(text, {.add_special = false});
-    std::string back = tokenizer->decode(ids, true);
-    // The prefix stands before all text that follows a special token: here, user-defined ones.
-    if (prefixed && !text.empty() && tokenizer->encode(" ", {.add_special = false}) != ids &&
-        back.starts_with(' ') && back.size() == text.size() + 1) {
-      back.erase(0, 1);
-    }
-    ASSERT_EQ(back, spm || raw ? without_escapes(text) : text) << name << " " << i;
+    const std::string back = tokenizer.decode(tokenizer.encode(text, {.add_special = false}), true);
+    const std::string wanted = spm || raw ? without_escapes(text) : text;
+    // A text that begins with a special token has no space in front.
+    if (prefixed && back == " " + wanted) continue;
+    ASSERT_EQ(back, wanted) << name << " " << i;
   }
 }
 

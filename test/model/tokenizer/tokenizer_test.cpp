@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 
 #include "test/model/gguf_writer.h"
@@ -197,20 +197,20 @@ TEST(Tokenizer, reads_its_tables_from_a_file) {
   std::filesystem::remove(path);
 }
 
-// A letter many times must cost about as many steps: quadratic work would take minutes.
+// A letter many times must cost about as many steps: quadratic work would take minutes. Processor
+// time, so that a busy machine changes nothing.
 TEST(Tokenizer, stays_linear_on_long_runs) {
   const std::vector<std::string> names = corpus::vocabulary_names();
   if (names.empty() && corpus::offline()) GTEST_SKIP() << "vocabularies were never fetched";
   for (const char* name : {"ggml-vocab-llama-bpe", "ggml-vocab-llama-spm", "ggml-vocab-gemma-4",
                            "ggml-vocab-bert-bge", "ggml-vocab-deepseek-llm"}) {
-    const std::optional<corpus::Opened> opened = corpus::open_metadata(name);
-    ASSERT_TRUE(opened);
-    const std::unique_ptr<Tokenizer> tokenizer = corpus::make(opened->metadata);
+    const corpus::Opened* opened = corpus::open(name);
+    ASSERT_NE(opened, nullptr);
     for (const char c : {'a', ' ', '\n', '\xff', '1'}) {
-      const auto start = std::chrono::steady_clock::now();
-      const Ids ids = tokenizer->encode(std::string(1 << 18, c), kParsed);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      EXPECT_LT(seconds.count(), 10.0) << name << " " << static_cast<int>(c);
+      const std::clock_t start = std::clock();
+      const Ids ids = opened->tokenizer->encode(std::string(1 << 18, c), kParsed);
+      const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+      EXPECT_LT(seconds, 15.0) << name << " " << static_cast<int>(c);
       EXPECT_LE(ids.size(), size_t{3} << 18);
     }
   }
@@ -222,9 +222,9 @@ TEST(Tokenizer, keeps_every_control_token_of_every_vocabulary_out_of_plain_text)
   if (names.empty() && corpus::offline()) GTEST_SKIP() << "vocabularies were never fetched";
   size_t tried = 0;
   for (const std::string& name : names) {
-    const std::optional<corpus::Opened> opened = corpus::open_metadata(name);
-    ASSERT_TRUE(opened);
-    const std::unique_ptr<Tokenizer> tokenizer = corpus::make(opened->metadata);
+    const corpus::Opened* opened = corpus::open(name);
+    ASSERT_NE(opened, nullptr);
+    const Tokenizer* tokenizer = opened->tokenizer.get();
     for (Token token = 0; token < tokenizer->size(); ++token) {
       if (!tokenizer->is_control(token)) continue;
       ++tried;
