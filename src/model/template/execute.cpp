@@ -148,7 +148,7 @@ Renderer::Flow Renderer::execute_filter_block(const Statement& statement) {
     if (flow != Flow::kNext) return flow;
     text = capture.take();
   }
-  emit(evaluate_filter(*statement.expression, &text));
+  emit_string(evaluate_filter(*statement.expression, &text));
   return Flow::kNext;
 }
 
@@ -164,11 +164,19 @@ Renderer::Flow Renderer::execute_with(const Statement& statement) {
 
 void Renderer::execute_call(const Statement& statement) {
   const Value caller = make_macro(statement);
-  emit(evaluate_call(*statement.expression, &caller));
+  emit_string(evaluate_call(*statement.expression, &caller));
 }
 
 void Renderer::emit(const Value& value) {
   if (!machine_.failed()) add_str(*out_, machine_, value);
+}
+
+// What a block makes must be text already: Jinja does not convert it.
+void Renderer::emit_string(const Value& value) {
+  if (!machine_.failed() && !value.is_string()) {
+    machine_.fail(fmt::format("found {}, wanted a string from the block", type_name(value)));
+  }
+  emit(value);
 }
 
 void Renderer::assign(const Target& target, const Value& value) {

@@ -47,6 +47,9 @@ Value filter_select(Renderer& renderer, const Value& input, CallArguments& argum
 Value filter_selectattr(Renderer& renderer, const Value& input, CallArguments& arguments);
 Value filter_slice(Renderer& renderer, const Value& input, CallArguments& arguments);
 
+// What a lazy filter gives for something that cannot be walked: the failure comes when it is.
+Value not_iterable(Machine& machine, const Value& input);
+
 // filters_order.cpp
 Value filter_dictsort(Renderer& renderer, const Value& input, CallArguments& arguments);
 Value filter_groupby(Renderer& renderer, const Value& input, CallArguments& arguments);

@@ -59,6 +59,11 @@ Value filter_first(Renderer& renderer, const Value& input, CallArguments& argume
   return cursor.next(machine, item) ? item : undefined_hint(machine, "no first item");
 }
 
+Value not_iterable(Machine& machine, const Value& input) {
+  return make_failing_iterator(machine,
+                               fmt::format("'{}' object is not iterable", type_name(input)));
+}
+
 namespace {
 
 // reversed(): what has a length and an order. Fails for generators and numbers.
@@ -108,7 +113,7 @@ Value filter_items(Renderer& renderer, const Value& input, CallArguments& argume
       items.push_back(make_tuple(machine, {entry.key, entry.value}));
     }
   } else if (!input.is_undefined()) {
-    machine.fail("items: wanted a mapping");
+    return make_failing_iterator(machine, "items: wanted a mapping");
   }
   return make_iterator(machine, std::move(items));
 }
@@ -118,6 +123,7 @@ Value filter_batch(Renderer& renderer, const Value& input, CallArguments& argume
   const Bound bound(machine, "batch", arguments, {"linecount", "fill_with"}, 1);
   const int64_t count = bound.integer(0, 1);
   const Value fill = bound.or_else(1, Value::none());
+  if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   std::vector<Value> batches, batch;
   Cursor cursor(machine, input);
   for (Value item; cursor.next(machine, item);) {
@@ -141,6 +147,7 @@ Value filter_slice(Renderer& renderer, const Value& input, CallArguments& argume
   const Bound bound(machine, "slice", arguments, {"slices", "fill_with"}, 1);
   const int64_t count = bound.integer(0, 1);
   const Value fill = bound.or_else(1, Value::none());
+  if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   const std::vector<Value> items = elements_of(machine, input);
   if (count == 0) machine.fail("slice: division by zero");
   if (machine.failed() || (count > 0 && !machine.step(count))) return {};
@@ -183,6 +190,7 @@ Value map_attribute(Renderer& renderer, const Value& input, CallArguments& argum
 Value filter_map(Renderer& renderer, const Value& input, CallArguments& arguments) {
   Machine& machine = renderer.machine();
   if (!truthy(input)) return make_iterator(machine, {});
+  if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   const bool attribute = std::ranges::any_of(
       arguments.keywords, [](const auto& keyword) { return keyword.first == "attribute"; });
   if (arguments.positional.empty() && attribute) return map_attribute(renderer, input, arguments);
@@ -218,6 +226,7 @@ Value selected(Renderer& renderer, const Value& input, CallArguments& arguments,
                Selection selection) {
   Machine& machine = renderer.machine();
   if (!truthy(input)) return make_iterator(machine, {});
+  if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   const size_t offset = selection.by_attribute ? 1 : 0;
   if (arguments.positional.size() < offset) {
     machine.fail("wanted an attribute's name");

@@ -161,6 +161,7 @@ Value filter_unique(Renderer& renderer, const Value& input, CallArguments& argum
   const Bound bound(machine, "unique", arguments, {"case_sensitive", "attribute"});
   const AttributePath path(machine, bound.or_else(1, Value::none()));
   const bool cased = bound.flag(0, false);
+  if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   std::set<std::string_view> texts;
   std::vector<Value> others, items;
   Cursor cursor(machine, input);

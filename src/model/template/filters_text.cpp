@@ -164,7 +164,6 @@ Value filter_truncate(Renderer& renderer, const Value& input, CallArguments& arg
   Machine& machine = renderer.machine();
   const Bound bound(machine, "truncate", arguments, {"length", "killwords", "end", "leeway"});
   if (fail_if_undefined(machine, input)) return {};
-  if (!input.is_string()) machine.fail("truncate: wanted a string");
   const int64_t length = bound.integer(0, 255);
   const StringObject* given = bound.string(2);
   const Value dots = make_string(machine, "...");
@@ -175,8 +174,12 @@ Value filter_truncate(Renderer& renderer, const Value& input, CallArguments& arg
     machine.fail("truncate: the length is less than the end's, or the leeway negative");
     return {};
   }
+  if (length_of(input).value_or(INT64_MAX) <= length + leeway) return input;
+  if (!input.is_string()) {
+    machine.fail("truncate: wanted a string");
+    return {};
+  }
   const StringObject& string = input.string();
-  if (string.length <= length + leeway) return input;
   const Value kept =
       piece_of(machine, string, {0, byte_offset(machine, string, length - end.length)});
   Builder out(machine);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "base/text.h"
 #include "model/template/escape.h"
@@ -74,10 +75,20 @@ std::string real_digits(double magnitude, const FormatSpec& spec) {
       break;
   }
   if (spec.precision < 0) return repr_float(magnitude);
-  // Like g, with at least one digit after the point.
-  std::string digits = fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
-  const bool whole = digits.find_first_of(".eni") == std::string::npos;
-  return whole && digits.size() < static_cast<size_t>(precision) ? digits + ".0" : digits;
+  // Without a type: like g, but with an exponent as soon as no digit would follow the point.
+  const int digits_max = std::max(precision, 1);
+  std::string scientific = fmt::format("{:.{}e}", magnitude, digits_max - 1);
+  const size_t e = scientific.find('e');
+  if (!std::isfinite(magnitude)) return scientific;
+  const int exponent = std::atoi(scientific.c_str() + e + 1);
+  if (exponent >= -4 && exponent < digits_max - 1) {
+    const std::string digits = fmt::format("{:.{}g}", magnitude, digits_max);
+    return digits.find('.') == std::string::npos ? digits + ".0" : digits;
+  }
+  size_t mantissa = scientific.substr(0, e).find_last_not_of('0') + 1;
+  if (scientific.find('.') == std::string::npos) mantissa = e;
+  if (scientific[mantissa - 1] == '.') --mantissa;
+  return scientific.erase(mantissa, e - mantissa);
 }
 
 // The sign, the prefix and the digits, padded: with '=' between sign and digits.

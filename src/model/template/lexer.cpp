@@ -217,6 +217,8 @@ Result<std::optional<Token>> Lexer::data() {
 
 Status Lexer::skip_comment(size_t begin) {
   const size_t end = source_.find("#}", begin);
+  // Jinja does not notice one that is opened by the template's last characters.
+  if (begin == source_.size()) return {};
   if (end == std::string::npos) return error("missing end of comment");
   const char sign = end > begin ? sign_at(end - 1) : '\0';
   size_t after = end + 2;
@@ -247,6 +249,7 @@ Result<std::optional<Token>> Lexer::raw(size_t begin) {
   advance_to(opening.end);
   size_t end = position_;
   std::optional<RawTag> closes;
+  if (end == source_.size()) return before;
   while (!closes) {
     end = source_.find("{%", end);
     if (end == std::string::npos) return error("missing end of raw block");

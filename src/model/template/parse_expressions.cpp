@@ -224,10 +224,10 @@ ExpressionPtr Parser::parse_number() {
     const char prefix = digits.size() > 1 ? static_cast<char>(digits[1] | 0x20) : '\0';
     const int base = prefix == 'x' ? 16 : prefix == 'o' ? 8 : prefix == 'b' ? 2 : 10;
     const char* begin = digits.data() + (base == 10 ? 0 : 2);
-    int64_t value = 0;
+    uint64_t value = 0;
     const auto [end, error] = std::from_chars(begin, digits.data() + digits.size(), value, base);
     if (error != std::errc()) fail(fmt::format("the number {:.40} is too large", digits));
-    expression->constant = Value::of(value);
+    expression->constant = Value::of_wide(value);
   }
   advance();
   return expression;

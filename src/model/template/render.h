@@ -77,6 +77,7 @@ class Renderer {
   Flow execute_with(const Statement& statement);
   void execute_call(const Statement& statement);
   void emit(const Value& value);
+  void emit_string(const Value& value);
   void assign(const Target& target, const Value& value);
   void set(NameId name, const Value& value);
 

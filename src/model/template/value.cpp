@@ -52,7 +52,7 @@ Value make_string(Machine& machine, Text text, bool markup) {
 }
 
 Value make_string(Machine& machine, std::string_view bytes, Origin origin) {
-  if (!machine.may_hold_text(static_cast<int64_t>(bytes.size()))) return {};
+  if (!machine.may_hold_text(static_cast<int64_t>(bytes.size()))) bytes = {};
   machine.hold(bytes.size());
   return make_string(machine, Text(std::string(bytes), origin));
 }
@@ -82,6 +82,12 @@ Value make_iterator(Machine& machine, std::vector<Value> items) {
   machine.hold(items.size() * sizeof(Value));
   auto* iterator = machine.make<IteratorObject>();
   iterator->items = std::move(items);
+  return Value::of(iterator);
+}
+
+Value make_failing_iterator(Machine& machine, std::string failure) {
+  auto* iterator = machine.make<IteratorObject>();
+  iterator->failure = std::move(failure);
   return Value::of(iterator);
 }
 
@@ -262,6 +268,7 @@ bool Cursor::next(Machine& machine, Value& item) {
       return true;
     case Kind::kIterator: {
       IteratorObject& iterator = source_.iterator();
+      if (!iterator.failure.empty()) machine.fail(iterator.failure);
       if (iterator.next >= iterator.items.size()) return false;
       item = iterator.items[iterator.next++];
       return true;

@@ -182,8 +182,9 @@ struct RangeObject : Object {
   int64_t stop = 0;
 };
 
-// A generator: every element once.
+// A generator: every element once. What Python would raise at the first one waits in `failure`.
 struct IteratorObject : Object {
+  std::string failure;
   std::vector<Value> items;
   size_t next = 0;
 };
@@ -215,6 +216,8 @@ Value make_string(Machine& machine, std::string_view bytes, Origin origin = Orig
 Value make_list(Machine& machine, std::vector<Value> items, Origin made_by = Origin::kTemplate);
 Value make_tuple(Machine& machine, std::vector<Value> items);
 Value make_iterator(Machine& machine, std::vector<Value> items);
+// An iterator that fails when it is walked.
+Value make_failing_iterator(Machine& machine, std::string failure);
 // An undefined value with its own message.
 Value undefined_hint(Machine& machine, std::string_view message);
 
