@@ -62,6 +62,7 @@ Result<Answer> answer(Session& session, Request request,
   }
   Answer result = collector.take();
   if (result.finish.error) return *result.finish.error;
+  result.finish.bill.dollars = price(result.finish.bill, session.config.tariff);
   return result;
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "app/commands.h"
+#include "app/config.h"
 #include "app/exit_code.h"
 #include "app/output.h"
 #include "measure/measure.h"
@@ -10,9 +11,11 @@
 namespace ration {
 
 Result<int> run_doctor(const Settings& settings) {
+  const Result<Config> config = read_config(settings);
+  if (!config) return config.error();
   const SystemFiles files;
   const Machine machine = describe_machine(files);
-  const EnergyMeter meter(files, machine, {});
+  const EnergyMeter meter(files, machine, config->energy);
   std::vector<std::string_view> sets;
   for (const Kernels* kernels : available_kernels()) sets.push_back(kernels->isa);
   if (settings.json) {

@@ -112,7 +112,7 @@ Result<int> run_perplexity(const Settings& settings) {
     return Error{Code::kInvalid, "wanted one of --text FILE and --tokens FILE"};
   }
   Result<std::unique_ptr<Session>> opened =
-      Session::open(settings, {.logit_rows = kRows, .context_default = kWindowDefault});
+      Session::open(settings, {.logit_rows = kRows, .context_max = kWindowDefault});
   if (!opened) return opened.error();
   Session& session = **opened;
   const Tokenizer& tokenizer = session.model->tokenizer();

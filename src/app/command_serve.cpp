@@ -50,6 +50,7 @@ Result<int> run_serve(const Settings& settings) {
                              .port = settings.port,
                              .names = model_names(session, settings),
                              .sampler = settings.sampler,
+                             .tariff = session.config.tariff,
                              .catch_signals = true};
   Result<std::unique_ptr<Server>> server = Server::listen({.model = *session.model,
                                                            .engine = *session.engine,

@@ -134,6 +134,12 @@ constexpr std::array kOptions{
              s.offline = true;
              return {};
            }},
+    Option{"--config", "FILE", "configuration file (default: ~/.config/ration/config.toml)",
+           "run chat serve perplexity bench doctor",
+           [](Settings& s, std::string_view v) -> Status {
+             s.config_file = v;
+             return {};
+           }},
     Option{"--text", "FILE", "the text to predict; - is standard input", "perplexity",
            [](Settings& s, std::string_view v) -> Status {
              s.text_file = v;

@@ -1,25 +1,23 @@
 #include "app/session.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 
 #include "app/interrupt.h"
 #include "base/file.h"
+#include "plan/plan.h"
 
 namespace ration {
 namespace {
 
 // Of the memory that is free, what is used when no limit is stated.
 constexpr double kFreeShare = 0.9;
-// Stacks, heap and page tables that no tag counts.
-constexpr int64_t kUncountedBytes = 4 * kMiB;
-// Tokens of one step: smaller ones need less memory, larger ones prefill faster.
-constexpr std::array<int64_t, 4> kStepTokens{128, 64, 32, 16};
-
 std::string isa_from_environment() {
   const char* isa = std::getenv("RATION_ISA");
   return isa ? isa : "";
@@ -30,104 +28,100 @@ Bytes resident_now(const Files& files) {
   return memory ? memory->resident : Bytes{16 * kMiB};
 }
 
-// The engine options for a context, and the bytes they take.
-struct Shape {
-  EngineOptions options;
-  Bytes bytes;
-};
-
-class Planner {
- public:
-  Planner(const Network& network, const Kernels& kernels, int threads, const SessionNeeds& needs)
-      : network_(network), kernels_(kernels), threads_(threads), needs_(needs) {}
-
-  Shape shape(int64_t context, int64_t step_tokens) const {
-    EngineOptions options{.context = context,
-                          .kv_tokens = context,
-                          .step_tokens_max = std::max(step_tokens, needs_.sequences),
-                          .logit_rows_max = std::max(needs_.logit_rows, needs_.sequences)};
-    const Bytes workspace = Engine::workspace_bytes(network_, kernels_, threads_, options);
-    const int64_t blocks = (context + kKvBlockTokens - 1) / kKvBlockTokens;
-    return {options, workspace + Engine::kv_block_bytes(network_) * blocks};
-  }
-
-  // The largest context up to `wanted` whose shape fits; 0 when none does.
-  int64_t largest(int64_t wanted, int64_t step_tokens, Bytes room) const {
-    int64_t low = 0;
-    int64_t high = (wanted + kKvBlockTokens - 1) / kKvBlockTokens;
-    while (low < high) {
-      const int64_t middle = (low + high + 1) / 2;
-      const int64_t context = std::min(wanted, middle * kKvBlockTokens);
-      if (shape(context, step_tokens).bytes <= room) {
-        low = middle;
-      } else {
-        high = middle - 1;
-      }
-    }
-    return std::min(wanted, low * kKvBlockTokens);
-  }
-
- private:
-  const Network& network_;
-  const Kernels& kernels_;
-  int threads_;
-  const SessionNeeds& needs_;
-};
-
-Error does_not_fit(const Session& session, const Planner& planner, int64_t context, Bytes room) {
-  const int64_t step_tokens = kStepTokens.back();
-  const Bytes needed = planner.shape(context, step_tokens).bytes;
-  const Bytes total = session.budget.hard() - room + needed;
-  std::string message = fmt::format(
-      "{} needs {} for a context of {} tokens, the limit is {}: {} short", session.model->name(),
-      to_text(total), context, to_text(session.budget.hard()), to_text(needed - room));
-  const int64_t fitting = planner.largest(context, step_tokens, room);
-  if (fitting >= kKvBlockTokens) {
-    message += fmt::format("; --context {} would fit", fitting);
-  } else {
-    message += fmt::format("; --memory {}MB would do", (total.count + 999'999) / 1'000'000);
-  }
-  return {Code::kOverBudget, message,
-          Shortfall{.wanted = total.count, .available = session.budget.hard().count}};
+// What of a model the plan depends on.
+ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool context_stated) {
+  const Network& network = session.model->network();
+  const bool capped = needs.context_max > 0 && !context_stated;
+  return {.name = session.name,
+          .weights = session.weights.bytes(),
+          .tables = session.model->tokenizer().bytes(),
+          .layers = network.layers,
+          .heads = network.heads,
+          .kv_heads = network.kv_heads,
+          .head_size = network.head_size,
+          .width = network.width,
+          .inner = network.inner,
+          .vocabulary = network.vocabulary,
+          .context_max = capped ? std::min(needs.context_max, network.context_trained)
+                                : network.context_trained};
 }
 
 Result<EngineOptions> plan_engine(const Session& session, const Settings& settings,
                                   const SessionNeeds& needs) {
-  const Network& network = session.model->network();
-  const Planner planner(network, *session.kernels, session.pool.threads(), needs);
-  const Bytes room = session.budget.available() - Bytes{kUncountedBytes};
-  const int64_t allowed = network.context_trained;
-  if (settings.context > allowed) {
-    return Error{Code::kInvalid, fmt::format("found --context {}, wanted at most {}: {} was made "
-                                             "for no more",
-                                             settings.context, allowed, session.model->name())};
-  }
-  const int64_t wanted = settings.context > 0        ? settings.context
-                         : needs.context_default > 0 ? std::min(allowed, needs.context_default)
-                                                     : allowed;
-  const int64_t least = settings.context > 0 ? wanted : std::min(wanted, needs.context_min);
-  // The longest context first; among equals the longest step.
-  Shape best;
-  for (int64_t step_tokens : kStepTokens) {
-    const int64_t context = planner.largest(wanted, step_tokens, room);
-    if (context > best.options.context) best = planner.shape(context, step_tokens);
-    if (context >= std::min<int64_t>(wanted, 2048)) break;
-  }
-  if (best.options.context < least) return does_not_fit(session, planner, least, room);
-  EngineOptions options = best.options;
-  // What is left holds more conversations.
-  const Bytes block = Engine::kv_block_bytes(network);
-  const int64_t more = std::max<int64_t>(0, (room - best.bytes).count / block.count);
-  options.kv_tokens =
-      std::min(needs.sequences * options.context, options.kv_tokens + more * kKvBlockTokens);
+  const int threads = session.pool.threads();
+  const auto options_of = [](const StepShape& shape) {
+    return EngineOptions{.context = shape.context,
+                         .kv_tokens = shape.context,
+                         .step_tokens_max = shape.step_tokens,
+                         .logit_rows_max = shape.logit_rows};
+  };
+  const MemoryNeeds memory{.limit = session.budget.hard(),
+                           .program = session.program.bytes(),
+                           .context = settings.context,
+                           .sequences = needs.sequences,
+                           .logit_rows = needs.logit_rows,
+                           .threads = threads,
+                           .activations = [&](const StepShape& shape) {
+                             return Engine::workspace_bytes(session.model->network(),
+                                                            *session.kernels, threads,
+                                                            options_of(shape));
+                           }};
+  const Result<MemoryPlan> plan =
+      plan_memory(cost_of(session, needs, settings.context > 0), memory);
+  if (!plan) return plan.error();
+  EngineOptions options = options_of({.context = plan->context,
+                                      .step_tokens = std::max(plan->step_tokens, needs.sequences),
+                                      .logit_rows = std::max(needs.logit_rows, needs.sequences)});
+  options.kv_tokens = plan->kv_tokens;
   return options;
+}
+
+// A model that would fit where this one does not: the largest that is here or in the catalogue.
+std::string fitting_model(const Store& store, Bytes room) {
+  std::string name;
+  Bytes best{0};
+  const auto offer = [&](const std::string& candidate, Bytes bytes) {
+    if (bytes > best && bytes <= room) {
+      name = candidate;
+      best = bytes;
+    }
+  };
+  if (const auto here = store.list()) {
+    for (const ResolvedModel& model : *here) offer(model.name, model.bytes);
+  }
+  if (const auto known = store.catalogue()) {
+    for (const CatalogueEntry& entry : *known) offer(entry.name, entry.bytes);
+  }
+  return name.empty() ? "" : fmt::format("; {} ({}) may fit", name, to_text(best));
+}
+
+// A file is called by its name, without folders.
+std::string display_name(const ResolvedModel& model) {
+  return model.origin == Origin::kFile ? model.files.front().filename().string() : model.name;
+}
+
+// The weights alone are too much: said before the file is touched, as reading its tables may
+// already pass a small limit.
+Error weights_too_large(const Settings& settings, const Clock& clock, const ResolvedModel& model,
+                        Bytes program, Bytes limit) {
+  const Bytes needed = program + model.bytes;
+  std::string message = fmt::format(
+      "{} needs more than {}: {} of weights and {} of program, the limit is {}: {} short",
+      display_name(model), to_text(needed), to_text(model.bytes), to_text(program), to_text(limit),
+      to_text(needed - limit));
+  // A tenth and the slack of a plan: what a model's other needs come to at the least.
+  const Bytes room{(limit - program).count * 9 / 10 - MemoryNeeds{}.slack.count};
+  const Result<Store> store = Store::open(clock, {.offline = settings.offline});
+  if (store) message += fitting_model(*store, room);
+  return {Code::kOverBudget, message, Shortfall{.wanted = needed.count, .available = limit.count}};
 }
 
 }  // namespace
 
-Session::Session(const Settings& settings, Bytes limit)
-    : machine(describe_machine(files)),
-      meter(files, machine, {}),
+Session::Session(const Settings& settings, Config config_in, Bytes limit)
+    : config(std::move(config_in)),
+      machine(describe_machine(files)),
+      meter(files, machine, config.energy),
       budget("memory", {.hard = limit}),
       pool(settings.threads > 0 ? settings.threads : machine.cpus_usable) {}
 
@@ -147,6 +141,8 @@ Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock
 
 Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
                                                const SessionNeeds& needs) {
+  Result<Config> config = read_config(settings);
+  if (!config) return config.error();
   const SystemFiles files;
   Bytes limit{int64_t{1} << 40};
   if (settings.memory) {
@@ -155,7 +151,7 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
     limit = Bytes{static_cast<int64_t>(static_cast<double>(usable->count) * kFreeShare)};
   }
   const Bytes program = resident_now(files);
-  auto session = std::make_unique<Session>(settings, limit);
+  auto session = std::make_unique<Session>(settings, std::move(*config), limit);
   session->memory_stated = settings.memory.has_value();
   Result<const Kernels*> kernels = choose_kernels(isa_from_environment());
   if (!kernels) return kernels.error();
@@ -164,31 +160,25 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   if (!resolved) return resolved.error();
 
   const int64_t start_ns = session->clock.now_ns();
-  const auto over = [&](const Error& error, Bytes needed) {
-    return Error{
-        Code::kOverBudget,
-        fmt::format("{} needs at least {} for its weights alone, the limit is {}: {} short",
-                    resolved->name, to_text(program + needed), to_text(limit),
-                    to_text(program + needed - limit)),
-        error.shortfall};
-  };
+  if (program + resolved->bytes > limit) {
+    return weights_too_large(settings, session->clock, *resolved, program, limit);
+  }
   Result<Charge> charge = session->budget.reserve(Tag::kScratch, program);
-  if (!charge) return over(charge.error(), resolved->bytes);
+  if (!charge) return charge.error();
   session->program = std::move(*charge);
-  // Refused before the file is touched: reading its tables alone may pass a small limit.
   charge = session->budget.reserve(Tag::kWeights, resolved->bytes);
-  if (!charge) return over(charge.error(), resolved->bytes);
+  if (!charge) return charge.error();
   session->weights = std::move(*charge);
   Result<std::shared_ptr<const Model>> model = Model::load(resolved->files.front());
   if (!model) return model.error();
   session->model = std::move(*model);
   session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
-  charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
-  if (!charge) return charge.error();
-  session->tables = std::move(*charge);
 
   Result<EngineOptions> options = plan_engine(*session, settings, needs);
   if (!options) return options.error();
+  charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
+  if (!charge) return charge.error();
+  session->tables = std::move(*charge);
   Result<std::unique_ptr<Engine>> engine =
       Engine::make(session->model, *session->kernels, session->pool, session->budget, *options);
   if (!engine) return engine.error();
@@ -211,7 +201,25 @@ std::string Session::summary() const {
 
 Result<std::string> read_input(const std::string& path) {
   constexpr Bytes kInputMax{64 * kMiB};
-  return read_file(path == "-" ? "/dev/stdin" : path, kInputMax);
+  if (path != "-") return read_file(path, kInputMax);
+  std::string text;
+  std::array<char, 64 * kKiB> chunk{};
+  while (true) {
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&input, 1, 100);  // so that Ctrl-C is seen even just before the wait
+    if (interrupted()) return Error{Code::kCancelled, "interrupted"};
+    if (ready <= 0) continue;
+    const ssize_t count = ::read(STDIN_FILENO, chunk.data(), chunk.size());
+    if (count == 0) return text;
+    if (count < 0 && errno != EINTR && errno != EAGAIN) {
+      return Error{Code::kIo, "cannot read standard input: " + error_text(errno)};
+    }
+    text.append(chunk.data(), static_cast<size_t>(std::max<ssize_t>(count, 0)));
+    if (static_cast<int64_t>(text.size()) > kInputMax.count) {
+      return Error{Code::kInvalid, fmt::format("found more than {} on standard input, wanted less",
+                                               to_text(kInputMax))};
+    }
+  }
 }
 
 }  // namespace ration

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "app/config.h"
 #include "app/settings.h"
 #include "base/budget.h"
 #include "base/clock.h"
@@ -25,16 +26,16 @@ Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock
 struct SessionNeeds {
   int64_t sequences = 1;  // conversations at once
   int64_t logit_rows = 1;
-  int64_t context_default = 0;  // 0: what the model allows
-  int64_t context_min = 32;     // refuse below this
+  int64_t context_max = 0;  // where --context says nothing, no more than this; 0: what fits
 };
 
 // Members are destroyed in reverse order: what uses a budget before the budget.
 struct Session {
   static Result<std::unique_ptr<Session>> open(const Settings& settings, const SessionNeeds& needs);
 
-  explicit Session(const Settings& settings, Bytes limit);
+  Session(const Settings& settings, Config config_in, Bytes limit);
 
+  Config config;
   SteadyClock clock;
   SystemFiles files;
   Machine machine;

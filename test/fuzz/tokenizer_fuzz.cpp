@@ -130,17 +130,13 @@ void use(const Tokenizer& tokenizer, std::optional<Token> unknown, std::string_v
   CHECK(tokenizer.encode(cut, false) == plain);
 }
 
-}  // namespace
-}  // namespace ration
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace ration;
-  Maker maker(std::string_view(reinterpret_cast<const char*>(data), size));
+void try_input(std::string_view data) {
+  Maker maker(data);
   const tiny::Vocabulary made = maker.make();
   const Result<std::unique_ptr<Tokenizer>> tokenizer = make_tokenizer(made.metadata);
   if (!tokenizer) {
     CHECK(!tokenizer.error().message.empty());
-    return 0;
+    return;
   }
   // A text's unknown characters may become whatever the file calls unknown.
   std::optional<Token> unknown = made.metadata.ids.unknown;
@@ -148,5 +144,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     unknown = made.metadata.model == "bert" ? 100 : made.metadata.model == "t5" ? 2 : 0;
   }
   use(**tokenizer, unknown, maker.rest());
+}
+
+}  // namespace
+}  // namespace ration
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  ration::try_input({reinterpret_cast<const char*>(data), size});
   return 0;
 }

@@ -1,7 +1,6 @@
 #include "model/store/catalogue.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
@@ -10,40 +9,13 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "base/toml.h"
 #include "model/store/reference.h"
 
 namespace ration {
 namespace {
 
 constexpr Bytes kFileBytesMax{kMiB};
-
-// toml++ 3.3 runs into undefined behaviour when it meets most characters beyond ASCII where a blank
-// could be. So it is shown each of their bytes as a character it handles well, from Unicode's
-// private range, and what it read is turned back.
-constexpr uint32_t kByteStandIns = 0xE000;
-
-std::string with_stand_ins(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    append_code_point(out, byte < 0x80 ? byte : kByteStandIns + byte);
-  }
-  return out;
-}
-
-std::string without_stand_ins(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const CodePoint point = read_code_point(text);
-    if (point.value >= kByteStandIns + 0x80 && point.value <= kByteStandIns + 0xFF) {
-      out += static_cast<char>(point.value - kByteStandIns);
-    } else {
-      append_code_point(out, point.value);
-    }
-    text.remove_prefix(static_cast<size_t>(point.length));
-  }
-  return to_valid_utf8(out);
-}
 
 // Reads the keys of one [[model]] table and keeps the first thing that is wrong.
 class EntryReader {
@@ -80,7 +52,7 @@ class EntryReader {
   std::string text(std::string_view key) {
     const toml::node* node = table_.get(key);
     if (!node) return "";
-    if (const auto* value = node->as_string()) return without_stand_ins(value->get());
+    if (const auto* value = node->as_string()) return value->get();
     refuse(node, fmt::format("'{}' is not a string", key));
     return "";
   }
@@ -111,7 +83,7 @@ class EntryReader {
     for (size_t i = 0; array && i < array->size(); ++i) {
       const auto* value = array->get(i)->as_string();
       if (value)
-        out.push_back(without_stand_ins(value->get()));
+        out.push_back(value->get());
       else
         refuse(array->get(i), fmt::format("'{}' holds something that is not a string", key));
     }
@@ -125,8 +97,7 @@ class EntryReader {
     for (const auto& [key, value] : table_) {
       if (std::find(kKeys.begin(), kKeys.end(), key.str()) != kKeys.end()) continue;
       const std::string hint = did_you_mean(key.str(), kKeys);
-      refuse(&value, fmt::format("unknown key '{}'{}", without_stand_ins(key.str()),
-                                 hint.empty() ? "" : ", " + hint));
+      refuse(&value, fmt::format("unknown key '{}'{}", key.str(), hint.empty() ? "" : ", " + hint));
     }
   }
 
@@ -157,51 +128,20 @@ class EntryReader {
   std::optional<Error> problem_;
 };
 
-// toml++ 3.3 asserts, rather than reports, that a table's header begins with a name: "[[[" would
-// end the program. So that is looked at first.
-Status check_headers(std::string_view text, std::string_view origin) {
-  constexpr std::string_view kBlank = " \t";
-  constexpr std::string_view kNameBegins =
-      "\"']-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  for (int line = 1; !text.empty(); ++line) {
-    const size_t end = text.find_first_of("\n\r\v\f");
-    std::string_view rest = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    rest.remove_prefix(std::min(rest.find_first_not_of(kBlank), rest.size()));
-    if (!rest.starts_with('[')) continue;
-    rest.remove_prefix(rest.starts_with("[[") ? 2 : 1);
-    const size_t name = rest.find_first_not_of(kBlank);
-    if (name == std::string_view::npos || kNameBegins.find(rest[name]) == std::string_view::npos) {
-      return Error{Code::kInvalid,
-                   fmt::format("{}, line {}: no table name after '['", origin, line)};
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<std::vector<CatalogueEntry>> parse_catalogue(std::string_view text,
                                                     std::string_view origin) {
-  if (!is_valid_utf8(text)) {
-    return Error{Code::kInvalid, fmt::format("{}: it is not text in UTF-8", origin)};
-  }
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // some editors' mark
-  if (Status sane = check_headers(text, origin); !sane) return sane.error();
-  const toml::parse_result parsed = toml::parse(with_stand_ins(text), origin);
-  if (!parsed) {
-    const toml::parse_error& problem = parsed.error();
-    return Error{Code::kInvalid, fmt::format("{}, line {}: {}", origin, problem.source().begin.line,
-                                             without_stand_ins(problem.description()))};
-  }
+  const Result<toml::table> parsed = parse_toml(text, origin);
+  if (!parsed) return parsed.error();
   std::vector<CatalogueEntry> entries;
   std::set<std::string> names;
-  for (const auto& [key, value] : parsed.table()) {
+  for (const auto& [key, value] : *parsed) {
     const toml::array* models = value.as_array();
     if (key.str() != "model" || !models) {
       return Error{Code::kInvalid,
                    fmt::format("{}, line {}: found '{}', wanted [[model]] tables only", origin,
-                               value.source().begin.line, without_stand_ins(key.str()))};
+                               value.source().begin.line, key.str())};
     }
     for (const toml::node& model : *models) {
       const toml::table* table = model.as_table();

@@ -1,0 +1,242 @@
+"""The command line on tiny models: answers, bills, refusals and exit codes."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import time
+
+import program
+from program import TINY, ProgramTest
+
+DONE, FAILED, USAGE, OVER_BUDGET, BAD_FILE, NETWORK, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+class Answers(ProgramTest):
+    def answer(self, *words, model="llama-gqa", **options):
+        outcome = self.run_program("run", TINY / f"{model}.gguf", *words, "--json", "-q", **options)
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        return json.loads(outcome.out)
+
+    def test_json_has_text_tokens_finish_and_bill(self):
+        answer = self.answer("hello", "-n", 5, "--temperature", 0)
+        self.assertEqual(list(answer), ["text", "tokens", "finish_reason", "bill"])
+        self.assertEqual(len(answer["tokens"]), 5)
+        self.assertEqual(list(answer["tokens"][0]), ["id", "text", "logprob"])
+        self.assertTrue(all(token["logprob"] <= 0 for token in answer["tokens"]))
+        self.assertEqual(answer["finish_reason"], "length")
+        bill = answer["bill"]
+        self.assertEqual(bill["tokens"]["generated"], 5)
+        self.assertEqual(set(bill["ms"]), {"queue", "load", "prefill", "decode"})
+        self.assertGreater(bill["peak_bytes_by_tag"]["weights"], 100_000)
+        self.assertLessEqual(bill["peak_bytes_by_tag"]["kv"], bill["peak_bytes"])
+        self.assertIsNone(bill["usd"])
+        self.assertEqual(bill["stop_cause"], "tokens")
+        if bill["energy_j"] is not None:
+            energy = bill["energy_j"]
+            self.assertLessEqual(energy["low"], energy["best"])
+            self.assertLessEqual(energy["best"], energy["high"])
+
+    def test_the_same_seed_gives_the_same_answer(self):
+        words = ("hello", "-n", 16, "--temperature", 1.5, "--top-k", 0, "--top-p", 1, "--min-p", 0)
+        first = self.answer(*words, "--seed", 7)
+        self.assertEqual(self.answer(*words, "--seed", 7)["tokens"], first["tokens"])
+        self.assertNotEqual(self.answer(*words, "--seed", 8)["tokens"], first["tokens"])
+
+    def test_threads_and_memory_do_not_change_the_answer(self):
+        words = ("some longer prompt, so that chunks differ", "-n", 16, "--temperature", 0)
+        first = self.answer(*words)
+        self.assertEqual(self.answer(*words, "--threads", 1)["tokens"], first["tokens"])
+        self.assertEqual(self.answer(*words, "--memory", "40MB")["tokens"], first["tokens"])
+
+    def test_the_prompt_comes_from_argument_file_or_standard_input(self):
+        words = ("-n", 4, "--temperature", 0)
+        first = self.answer("good day", *words)
+        self.assertEqual(self.answer(*words, stdin="good day")["tokens"], first["tokens"])
+        (self.home / "prompt.txt").write_text("good day")
+        self.assertEqual(self.answer("-f", "prompt.txt", *words)["tokens"], first["tokens"])
+
+    def test_raw_skips_the_template(self):
+        shaped = self.answer("good day", "-n", 1)["bill"]["tokens"]["prompt"]
+        raw = self.answer("good day", "-n", 1, "--raw")["bill"]["tokens"]["prompt"]
+        self.assertLess(raw, shaped)
+
+    def test_a_stop_text_ends_the_answer_before_it(self):
+        whole = self.answer("hello", "-n", 12, "--temperature", 0, model="gemma3-linear")
+        stop = whole["text"][3:6]
+        answer = self.answer("hello", "-n", 12, "--temperature", 0, "--stop", stop,
+                             model="gemma3-linear")
+        self.assertEqual(answer["text"], whole["text"][:whole["text"].index(stop)])
+        self.assertEqual(answer["finish_reason"], "stop")
+
+    def test_the_bill_goes_to_standard_error_and_quiet_silences_it(self):
+        loud = self.run_program("run", TINY / "qwen2.gguf", "hello", "-n", 3)
+        self.assertRegex(loud.err, r"\d+ \+ 3 tokens .* prefill .* decode .* peak ")
+        self.assertRegex(loud.err, r"context \d+ of \d+ tokens")
+        quiet = self.run_program("run", TINY / "qwen2.gguf", "hello", "-n", 3, "-q")
+        self.assertEqual(quiet.err, "")
+
+    def test_a_tariff_puts_money_on_the_bill(self):
+        (self.home / "tariff.toml").write_text(
+            '[tariff]\nusd_per_million_tokens = 2.0\nsource = "a contract"\ndate = "2026-01-31"\n')
+        bill = self.answer("hello", "-n", 5, "--config", "tariff.toml")["bill"]
+        tokens = bill["tokens"]["prompt"] + bill["tokens"]["generated"]
+        self.assertTrue(math.isclose(bill["usd"], tokens * 2e-6, rel_tol=0.01))
+        found = self.home / ".config/ration"
+        found.mkdir(parents=True)
+        shutil.copy(self.home / "tariff.toml", found / "config.toml")
+        self.assertIsNotNone(self.answer("hello", "-n", 5)["bill"]["usd"])
+
+
+class Refusals(ProgramTest):
+    def test_a_prompt_longer_than_the_context_is_never_cut(self):
+        self.refuses(USAGE, r"the prompt has \d{3,} tokens, the context holds 64",
+                     "run", TINY / "llama-plain.gguf", "word " * 100, "--context", 64, "-q")
+
+    def test_too_little_memory_names_the_shortfall_and_what_would_do(self):
+        outcome = self.refuses(OVER_BUDGET, r"the limit is 5\.00 MB: \S+ [kM]?B short",
+                               "run", TINY / "llama-plain.gguf", "hi", "--memory", "5MB")
+        self.assertNotIn(str(TINY), outcome.err)
+        self.refuses(OVER_BUDGET, r"fits from \d+ MB", "run", TINY / "llama-plain.gguf", "hi",
+                     "--memory", "7MB")
+
+    def test_a_wrong_option_names_the_nearest(self):
+        self.refuses(USAGE, "unknown option '--memry' of ration run, did you mean '--memory'",
+                     "run", TINY / "qwen2.gguf", "--memry", "3GB", "hi")
+        self.refuses(USAGE, "unknown command 'serv', did you mean 'serve'", "serv")
+        self.refuses(USAGE, "option --memory: found '3XB'", "run", "--memory", "3XB")
+        self.refuses(USAGE, "option --top-p: found '2', wanted a number from 0 to 1",
+                     "run", "--top-p", "2", TINY / "qwen2.gguf", "hi")
+
+    def test_an_unknown_model_names_the_nearest(self):
+        self.refuses(USAGE, "smollm2-135m", "run", "smollm-135m", "hi", "--offline")
+
+    def test_a_context_beyond_the_model_is_refused(self):
+        self.refuses(USAGE, r"found a context of 9999999 tokens, wanted at most \d+",
+                     "run", TINY / "qwen2.gguf", "hi", "-c", 9999999)
+
+    def test_a_bad_file_says_what_was_found_and_wanted(self):
+        (self.home / "text.gguf").write_text("this is not a model, but it is long enough to open")
+        self.refuses(BAD_FILE, r"text\.gguf.*found .*wanted", "run", "text.gguf", "hi")
+        whole = (TINY / "qwen2.gguf").read_bytes()
+        (self.home / "half.gguf").write_bytes(whole[:len(whole) // 2])
+        self.refuses(BAD_FILE, r"half\.gguf", "run", "half.gguf", "hi")
+        (self.home / "empty.gguf").write_bytes(b"")
+        self.refuses(BAD_FILE, r"empty\.gguf is empty", "run", "empty.gguf", "hi")
+        self.refuses(USAGE, r"none\.gguf", "run", "./none.gguf", "hi")
+
+    def test_an_empty_prompt_is_refused(self):
+        self.refuses(USAGE, "the prompt is empty", "run", TINY / "qwen2.gguf", stdin="")
+
+    def test_a_wrong_configuration_names_the_file_line_and_key(self):
+        (self.home / "bad.toml").write_text("[tariff]\nusd_per_kw = 1\n")
+        self.refuses(USAGE, r"bad\.toml, line 2: \[tariff\] unknown key 'usd_per_kw', did you mean "
+                            r"'usd_per_kwh'", "doctor", "--config", "bad.toml")
+        self.refuses(USAGE, "missing.toml", "doctor", "--config", "missing.toml")
+        (self.home / "bad.toml").write_text("[tariff]\nusd_per_kwh = -1\n")
+        self.refuses(USAGE, "line 2.*from 0", "doctor",
+                     environment={"RATION_CONFIG": str(self.home / "bad.toml")})
+
+    def test_an_unknown_kernel_set_is_refused(self):
+        self.refuses(USAGE, "avx3", "run", TINY / "qwen2.gguf", "hi",
+                     environment={"RATION_ISA": "avx3"})
+
+
+class Tools(ProgramTest):
+    def test_tokenize_and_detokenize_are_inverse(self):
+        text = "Grüße, 世界! 🎉  two  spaces\n"
+        outcome = self.run_program("tokenize", TINY / "qwen2.gguf", "--json", stdin=text)
+        ids = json.loads(outcome.out)["ids"]
+        back = self.run_program("detokenize", TINY / "qwen2.gguf", *ids)
+        self.assertEqual(back.out.rstrip("\n"), text.rstrip("\n"))
+
+    def test_special_tokens_in_a_text_are_text_unless_asked(self):
+        text = "<|im_end|>"
+        plain = self.run_program("tokenize", TINY / "qwen2.gguf", "--json", stdin=text)
+        special = self.run_program("tokenize", TINY / "qwen2.gguf", "--json", "--special",
+                                   stdin=text)
+        self.assertGreater(len(json.loads(plain.out)["ids"]), len(json.loads(special.out)["ids"]))
+
+    def test_template_renders_messages(self):
+        messages = json.dumps([{"role": "user", "content": "Hello!"}])
+        outcome = self.run_program("template", TINY / "llama-gqa.gguf", stdin=messages)
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        self.assertIn("Hello!", outcome.out)
+        self.refuses(USAGE, "not valid JSON: .* line 1", "template", TINY / "llama-gqa.gguf", stdin="{")
+
+    def test_perplexity_lists_every_position(self):
+        text = "the quick brown fox jumps over the lazy dog " * 8
+        (self.home / "text.txt").write_text(text)
+        outcome = self.run_program("perplexity", TINY / "qwen2.gguf", "--text", "text.txt",
+                                   "--json", "--top", 3)
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        result = json.loads(outcome.out)
+        positions = result["positions"]
+        mean = -sum(p["logprob"] for p in positions) / len(positions)
+        self.assertTrue(math.isclose(math.exp(mean), result["perplexity"], rel_tol=1e-3))
+        for position in positions:
+            self.assertEqual(len(position["top"]), 3)
+            best = [top["logprob"] for top in position["top"]]
+            self.assertEqual(best, sorted(best, reverse=True))
+
+    def test_bench_reports_speeds_and_settings(self):
+        outcome = self.run_program("bench", TINY / "qwen2.gguf", "--json", "--prefill", 32,
+                                   "--decode", 8, "--sequences", 2, "--rounds", 1)
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        result = json.loads(outcome.out)
+        self.assertGreater(result["prefill"]["tokens_per_second"], 0)
+        self.assertGreater(result["decode"]["tokens_per_second"], 0)
+
+    def test_show_and_list_and_doctor_speak_json(self):
+        shown = self.run_program("show", TINY / "gemma3.gguf", "--json")
+        self.assertEqual(json.loads(shown.out)["family"], "gemma3", shown.out)
+        listed = self.run_program("list", "--json", "--offline")
+        self.assertEqual(json.loads(listed.out), [])
+        doctor = json.loads(self.run_program("doctor", "--json").out)
+        self.assertIn("reference", doctor["isa_available"])
+        self.assertTrue(any(rung["method"] for rung in doctor["energy"]))
+
+    def test_help_and_version_and_completion(self):
+        self.assertRegex(self.run_program("--version").out, r"^ration \d+\.\d+\.\d+")
+        text = self.run_program("--help")
+        self.assertEqual(text.code, DONE)
+        for command in ("run", "chat", "serve", "pull", "doctor"):
+            self.assertIn(command, text.out)
+        for code in ("0", "1", "2", "3", "4", "5", "130"):
+            self.assertRegex(text.out, rf"\n +{code}  ")
+        self.assertEqual(self.run_program().code, USAGE)
+        for shell, option in (("bash", "--memory"), ("zsh", "--memory"), ("fish", "-l memory")):
+            self.assertIn(option, self.run_program("completion", shell).out)
+        self.refuses(USAGE, "tcsh", "completion", "tcsh")
+
+    def test_bash_completes_commands_and_options(self):
+        script = self.run_program("completion", "bash").out
+        (self.home / "ration.bash").write_text(script)
+        asked = ('source ./ration.bash; COMP_WORDS=(ration run --mem); COMP_CWORD=2; '
+                 '$(complete -p ration | sed "s/.*-F \\([^ ]*\\).*/\\1/"); '
+                 'echo "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", asked], cwd=self.home, capture_output=True, check=True)
+        self.assertEqual(done.stdout.decode().strip(), "--memory")
+
+
+class Conversation(ProgramTest):
+    def test_chat_takes_turns_from_standard_input(self):
+        outcome = self.run_program("chat", TINY / "llama-gqa.gguf", "-n", 4, "--temperature", 0,
+                                   stdin="hello\nand again\n")
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        self.assertEqual(outcome.err.count("+ 4 tokens"), 2, outcome.err)
+
+    def test_control_c_ends_a_run_with_130(self):
+        started = subprocess.Popen(
+            [program.PROGRAM, "run", TINY / "qwen2.gguf"], cwd=self.home, env=self.environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.5)  # long enough, mostly, for it to wait for its prompt
+        started.send_signal(signal.SIGINT)
+        started.wait(timeout=20)
+        self.assertIn(started.returncode, (INTERRUPTED, -signal.SIGINT))
+        started.communicate()
+
+
+if __name__ == "__main__":
+    program.main()
