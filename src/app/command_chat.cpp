@@ -2,14 +2,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <filesystem>
 #include <optional>
 
 #include "app/answer.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/interrupt.h"
+#include "app/line_editor.h"
 #include "app/output.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -22,39 +24,23 @@ constexpr std::string_view kHelp =
     "/system TEXT set the system message and forget the conversation\n"
     "/bye         leave (so does Ctrl-D)\n"
     "\"\"\"          begins and ends a message of several lines\n"
-    "Ctrl-C       stops the answer\n";
+    "Ctrl-C       stops the answer; the arrow keys bring back earlier lines\n";
 
-// Lines from standard input, one read at a time so that Ctrl-C is noticed.
-class LineReader {
- public:
-  // nullopt at the end of input or, with interrupted() set, after Ctrl-C.
-  std::optional<std::string> next() {
-    while (true) {
-      if (const size_t end = held_.find('\n'); end != std::string::npos) {
-        std::string line = held_.substr(0, end);
-        held_.erase(0, end + 1);
-        return line;
-      }
-      char buffer[4096];
-      const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-      if (got > 0) {
-        held_.append(buffer, static_cast<size_t>(got));
-        continue;
-      }
-      if (got < 0 && errno == EINTR && !interrupted()) continue;
-      if (got == 0 && !held_.empty()) return std::exchange(held_, {});
-      return std::nullopt;
-    }
-  }
-
- private:
-  std::string held_;
-};
+// Lines typed before, for the arrow keys.
+std::filesystem::path history_file() {
+  const Result<std::filesystem::path> folder = cache_folder();
+  std::error_code error;
+  if (!folder || (std::filesystem::create_directories(*folder, error), error)) return {};
+  return *folder / "chat_history";
+}
 
 class Conversation {
  public:
   Conversation(Session& session, const Settings& settings)
-      : session_(session), settings_(settings), terminal_(::isatty(STDIN_FILENO) == 1) {
+      : session_(session),
+        settings_(settings),
+        terminal_(::isatty(STDIN_FILENO) == 1),
+        reader_(history_file()) {
     reset(settings.system.value_or(""));
   }
 
@@ -72,19 +58,17 @@ class Conversation {
   Session& session_;
   const Settings& settings_;
   const bool terminal_;
-  LineReader reader_;
+  LineEditor reader_;
   Json messages_;
   bool leave_ = false;
 };
 
 std::optional<std::string> Conversation::read_message() {
-  if (terminal_) print("> ");
-  std::optional<std::string> line = reader_.next();
+  std::optional<std::string> line = reader_.next("> ");
   if (!line || !line->starts_with("\"\"\"")) return line;
   std::string message = line->substr(3);
   while (!message.ends_with("\"\"\"")) {
-    if (terminal_) print(". ");
-    line = reader_.next();
+    line = reader_.next(". ");
     if (!line) return std::nullopt;
     message += "\n" + *line;
   }

@@ -1,5 +1,5 @@
 // app/config.h - the configuration file: what is true of this machine or this user rather than of
-// one command. TOML; every key is in docs/config.md's table.
+// one command. TOML; docs/config.md lists every key.
 //
 //   [tariff]                       # money on every bill; without a price the bill says null
 //   usd_per_kwh = 0.31

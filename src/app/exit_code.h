@@ -28,7 +28,7 @@ inline constexpr std::array kExitRows{
     ExitRow{kFailed, "failed for another reason (disk, permission, internal)"},
     ExitRow{kUsage, "wrong usage: unknown command, option, model name or request"},
     ExitRow{kOverBudgetExit, "over budget: the message says what was short"},
-    ExitRow{kBadFile, "bad input file: corrupt, truncated, missing or not supported"},
+    ExitRow{kBadFile, "bad input file: corrupt, truncated or not supported"},
     ExitRow{kNetworkExit, "network: unreachable, stalled, or wrong content"},
     ExitRow{kInterrupted, "interrupted"},
 };

@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import pty
+import re
+import select
 import shutil
 import signal
 import subprocess
@@ -226,6 +230,40 @@ class Conversation(ProgramTest):
                                    stdin="hello\nand again\n")
         self.assertEqual(outcome.code, DONE, outcome.err)
         self.assertEqual(outcome.err.count("+ 4 tokens"), 2, outcome.err)
+
+    def terminal(self, *words):
+        """Starts the program on a terminal of its own; returns its process id and the other end."""
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execve(program.PROGRAM, [str(program.PROGRAM), *map(str, words)],
+                      self.environment(TERM="xterm"))
+        self.addCleanup(os.close, terminal)
+        return child, terminal
+
+    def read_until(self, terminal, pattern):
+        seen = ""
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, seen):
+            ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+            self.assertTrue(ready, f"waited for {pattern}, saw {seen!r}")
+            seen += os.read(terminal, 4096).decode(errors="replace")
+        return seen
+
+    def test_chat_on_a_terminal_edits_lines_and_survives_control_c(self):
+        child, terminal = self.terminal("chat", TINY / "llama-gqa.gguf", "-n", 4)
+        self.read_until(terminal, "> ")
+        os.write(terminal, b"helo\x1b[Dl\r")  # left, then the missing letter
+        self.read_until(terminal, r"\+ 4 tokens[^>]*> ")
+        os.write(terminal, b"\x03")
+        self.read_until(terminal, "/bye or Ctrl-D")
+        os.write(terminal, b"\x1b[A\r")  # up: the line before
+        self.read_until(terminal, r"\+ 4 tokens[^>]*> ")
+        os.write(terminal, b"/bye\r")
+        _, status = os.waitpid(child, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), DONE)
+        history = self.home / "store/chat_history"
+        self.assertIn("hello", history.read_text())
+        self.assertEqual(history.stat().st_mode & 0o777, 0o600)
 
     def test_control_c_ends_a_run_with_130(self):
         started = subprocess.Popen(

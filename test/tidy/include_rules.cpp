@@ -47,6 +47,7 @@ constexpr std::array kBrought{
     Brought{"boost/", "libboost1.81-dev"},
     Brought{"openssl/", "libssl-dev"},
     Brought{"curl/", "libcurl4-openssl-dev"},
+    Brought{"histedit.h", "libedit-dev"},
     Brought{"pcre2.h", "libpcre2-dev"},
     Brought{"utf8proc.h", "libutf8proc-dev"},
     Brought{"simde/", "libsimde-dev"},
