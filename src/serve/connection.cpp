@@ -9,10 +9,9 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <ctime>
 #include <iterator>
 
-#include "base/clock.h"
+#include "serve/http_text.h"
 
 namespace ration {
 namespace {
@@ -22,68 +21,11 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 using SteadyTime = std::chrono::steady_clock;
 
+constexpr int64_t kBodyGrowth = kMiB;
+
 SteadyTime::duration span_of(Millis span) {
   return std::chrono::duration_cast<SteadyTime::duration>(
       std::chrono::duration<double, std::milli>(span.count));
-}
-
-std::string_view reason_of(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 400:
-      return "Bad Request";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 408:
-      return "Request Timeout";
-    case 413:
-      return "Payload Too Large";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 500:
-      return "Internal Server Error";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    default:
-      return "Unknown";
-  }
-}
-
-std::string http_date() {
-  const auto now = static_cast<std::time_t>(unix_seconds());
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[64];
-  return {text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts)};
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-std::string decoded_path(std::string_view target) {
-  target = target.substr(0, target.find('?'));
-  std::string path;
-  for (size_t i = 0; i < target.size(); ++i) {
-    const int high = i + 2 < target.size() ? hex_digit(target[i + 1]) : -1;
-    const int low = i + 2 < target.size() ? hex_digit(target[i + 2]) : -1;
-    if (target[i] == '%' && high >= 0 && low >= 0) {
-      path += static_cast<char>(high * 16 + low);
-      i += 2;
-    } else {
-      path += target[i];
-    }
-  }
-  return path;
 }
 
 std::string text_of(boost::beast::string_view view) { return {view.data(), view.size()}; }
@@ -159,7 +101,7 @@ void Connection::drop() {
   state_ = State::kClosed;
   gone_ = nullptr;
   silent_ = nullptr;
-  set_body_bytes(0);
+  body_memory_.release();
   error_code ignored;
   socket_.close(ignored);
   timer_.cancel();
@@ -213,25 +155,22 @@ void Connection::parse() {
     if (error == http::error::need_more) {
       error = {};
     } else if (error == http::error::header_limit) {
-      return refuse(431, "header_too_large",
-                    fmt::format("the request's header is larger than {} bytes",
-                                shared_.options.header_max.count));
+      return refuse(
+          431, "header_too_large",
+          Error{Code::kInvalid, fmt::format("the request's header is larger than {} bytes",
+                                            shared_.options.header_max.count)});
     } else if (error == http::error::body_limit) {
       return refuse(413, "body_too_large",
-                    fmt::format("the request's body is larger than {} bytes",
-                                shared_.options.body_max.count));
+                    Error{Code::kInvalid, fmt::format("the request's body is larger than {} bytes",
+                                                      shared_.options.body_max.count)});
     } else if (error) {
-      return refuse(400, "malformed_http", "not a valid HTTP request: " + error.message());
+      return refuse(400, "malformed_http",
+                    Error{Code::kInvalid, "not a valid HTTP request: " + error.message()});
     }
     if (state_ == State::kHead && parser_->http.is_header_done() && !on_header()) return;
-    if (state_ == State::kBody) {
-      set_body_bytes(
-          std::max(body_bytes_, static_cast<int64_t>(parser_->http.get().body().size())));
-      if (shared_.body_bytes > shared_.options.bodies_max.count) {
-        return refuse(503, "insufficient_memory",
-                      fmt::format("requests that are being read take more than {} bytes, try again",
-                                  shared_.options.bodies_max.count));
-      }
+    if (state_ == State::kBody &&
+        !charge_body(static_cast<int64_t>(parser_->http.get().body().size()))) {
+      return;
     }
     if (parser_->http.is_done()) return dispatch();
     if (used == 0 || input_.empty()) return;
@@ -243,29 +182,41 @@ bool Connection::on_header() {
   begin_wait(State::kBody, shared_.options.body_timeout);
   const auto& request = parser_->http.get();
   if (const auto length = parser_->http.content_length()) {
-    set_body_bytes(static_cast<int64_t>(*length));
+    if (!charge_body(static_cast<int64_t>(*length))) return false;
   }
   if (request.version() >= 11 && !parser_->http.is_done()) {
     const auto expect = request.find(http::field::expect);
-    if (expect != request.end() && boost::beast::iequals(expect->value(), "100-continue") &&
-        shared_.body_bytes <= shared_.options.bodies_max.count) {
+    if (expect != request.end() && boost::beast::iequals(expect->value(), "100-continue")) {
       output_ += "HTTP/1.1 100 Continue\r\n\r\n";
       write();
     }
   }
-  return state_ == State::kBody;
+  return true;
 }
 
-void Connection::set_body_bytes(int64_t bytes) {
-  shared_.body_bytes += bytes - body_bytes_;
-  body_bytes_ = bytes;
+// Charges a body that has or will have so many bytes. False when the request has been refused.
+bool Connection::charge_body(int64_t bytes) {
+  const int64_t missing = bytes - body_memory_.bytes().count;
+  if (bytes <= shared_.options.body_free.count || missing <= 0) return true;
+  if (body_memory_.bytes() == Bytes{0}) {
+    Result<Charge> charge = shared_.budget.reserve(Tag::kIo, Bytes{missing});
+    if (charge) {
+      body_memory_ = std::move(*charge);
+      return true;
+    }
+    refuse(503, "insufficient_memory", charge.error());
+    return false;
+  }
+  // A body in chunks does not say how long it will be.
+  const Status grown = body_memory_.grow(Bytes{std::max(missing, kBodyGrowth)});
+  if (!grown) refuse(503, "insufficient_memory", grown.error());
+  return static_cast<bool>(grown);
 }
 
 void Connection::dispatch() {
   auto message = parser_->http.release();
   parser_.reset();
   state_ = State::kAnswering;
-  set_body_bytes(0);
   ++serial_;
   id_ = fmt::format("req-{:012x}-{}", shared_.id_prefix, ++shared_.requests);
   http_1_0_ = message.version() < 11;
@@ -278,20 +229,23 @@ void Connection::dispatch() {
                       .host = text_of(message[http::field::host]),
                       .origin = text_of(message[http::field::origin]),
                       .body = std::move(message.body()),
+                      .memory = std::move(body_memory_),
                       .id = id_};
   shared_.handler(std::move(request),
                   std::make_shared<ConnectionExchange>(weak_from_this(), serial_));
 }
 
 // The request never reaches the handler; what follows it cannot be understood, so the end.
-void Connection::refuse(int status, std::string_view code, std::string_view message) {
+void Connection::refuse(int status, std::string_view code, const Error& error) {
   parser_.reset();
   state_ = State::kAnswering;
-  set_body_bytes(0);
+  body_memory_.release();
   ++serial_;
   id_ = fmt::format("req-{:012x}-{}", shared_.id_prefix, ++shared_.requests);
   keep_alive_ = http_1_0_ = head_only_ = started_ = chunked_ = ended_ = false;
-  reply(serial_, {.status = status, .body = shared_.error_body(status, code, message)});
+  HttpReply reply{.status = status, .body = shared_.error_body(status, code, error)};
+  if (status == 503) reply.headers.emplace_back("retry-after", "1");
+  this->reply(serial_, std::move(reply));
 }
 
 void Connection::next_request() {
@@ -427,7 +381,8 @@ void Connection::write() {
 
 void Connection::on_written() {
   if (flight_sent_ < flight_.size() || !output_.empty()) return write();
-  if (state_ == State::kAnswering && ended_) next_request();
+  if (state_ == State::kAnswering && ended_) return next_request();
+  arm();  // the timer was set for the write; what waits now may be due earlier
 }
 
 // -------------------------------------------------------------------------------------- waiting
@@ -466,11 +421,13 @@ void Connection::on_timer() {
   switch (state_) {
     case State::kHead:
     case State::kBody:
-      return refuse(408, "request_timeout",
-                    fmt::format("the request's {} took longer than {:.0f} ms",
-                                state_ == State::kHead ? "header" : "body",
-                                state_ == State::kHead ? shared_.options.header_timeout.count
-                                                       : shared_.options.body_timeout.count));
+      return refuse(
+          408, "request_timeout",
+          Error{Code::kDeadline,
+                fmt::format("the request's {} took longer than {:.0f} ms",
+                            state_ == State::kHead ? "header" : "body",
+                            state_ == State::kHead ? shared_.options.header_timeout.count
+                                                   : shared_.options.body_timeout.count)});
     case State::kAnswering:
       if (writing_) return drop();
       sent_ = SteadyTime::now();

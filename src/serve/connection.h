@@ -25,12 +25,12 @@ class Connection;
 struct ConnectionShared {
   boost::asio::io_context& io;
   const HttpOptions& options;
+  Budget& budget;
   const HttpHandler& handler;
   const HttpErrorBody& error_body;
   std::set<std::shared_ptr<Connection>> open = {};
   std::atomic<int64_t> open_count = 0;
   std::vector<char> scratch = std::vector<char>(64 * kKiB);  // every read lands here first
-  int64_t body_bytes = 0;                                    // of all requests that are being read
   uint64_t id_prefix = 0;                                    // of this run
   uint64_t requests = 0;
   bool draining = false;
@@ -74,7 +74,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void parse();
   bool on_header();
   void dispatch();
-  void refuse(int status, std::string_view code, std::string_view message);
+  void refuse(int status, std::string_view code, const Error& error);
   void begin_wait(State state, Millis span);
   void put_head(const HttpReply& reply, bool whole);
   void put_piece(std::string_view piece);
@@ -85,7 +85,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Time due() const;
   void arm();
   void on_timer();
-  void set_body_bytes(int64_t bytes);
+  bool charge_body(int64_t bytes);
   bool answers(uint64_t serial) const {
     return state_ == State::kAnswering && !ended_ && serial == serial_;
   }
@@ -113,7 +113,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool started_ = false;    // the answer's head is out
   bool chunked_ = false;
   bool ended_ = false;
-  int64_t body_bytes_ = 0;  // counted in shared_
+  Charge body_memory_;  // of the body that is being read
   std::function<void()> gone_;
   std::function<void()> silent_;
   Millis silent_span_;

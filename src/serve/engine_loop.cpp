@@ -1,5 +1,7 @@
 #include "serve/engine_loop.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace ration {
@@ -7,8 +9,12 @@ namespace ration {
 // Hears of one answer and writes it into the loop's news.
 class EngineLoop::Writer final : public Listener {
  public:
-  Writer(EngineLoop& loop, uint64_t key, bool wants_tokens)
-      : loop_(loop), key_(key), wants_tokens_(wants_tokens) {}
+  Writer(EngineLoop& loop, const AnswerOrder& order, Millis waited)
+      : loop_(loop),
+        key_(order.key),
+        wants_tokens_(order.wants_tokens),
+        deadline_(order.request.deadline),
+        waited_(waited) {}
 
   void on_token(const TokenOutput& token, std::string_view text) override {
     if (text.empty() && !wants_tokens_) return;
@@ -18,7 +24,14 @@ class EngineLoop::Writer final : public Listener {
   }
 
   void on_finish(std::string_view text, const Finish& finish) override {
-    loop_.news_.push_back({.key = key_, .text = std::string(text), .finish = finish});
+    AnswerNews news{.key = key_, .text = std::string(text), .finish = finish};
+    news.finish->bill.queue += waited_;
+    if (finish.error && finish.error->code == Code::kDeadline && deadline_) {
+      // The runner was given what was left of it.
+      news.finish->error->message =
+          fmt::format("the deadline of {:.0f} ms passed before the first token", deadline_->count);
+    }
+    loop_.news_.push_back(std::move(news));
     loop_.end(key_);
   }
 
@@ -36,6 +49,8 @@ class EngineLoop::Writer final : public Listener {
   EngineLoop& loop_;
   const uint64_t key_;
   const bool wants_tokens_;
+  const std::optional<Millis> deadline_;
+  const Millis waited_;  // before the runner had it
 };
 
 EngineLoop::EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock,
@@ -99,7 +114,9 @@ void EngineLoop::run() {
 
 void EngineLoop::begin(AnswerOrder order) {
   if (order.gone && *order.gone) return;
-  auto writer = std::make_unique<Writer>(*this, order.key, order.wants_tokens);
+  const Millis waited = clock_.since(order.arrived_ns);
+  auto writer = std::make_unique<Writer>(*this, order, waited);
+  if (order.request.deadline) *order.request.deadline -= waited;
   const Result<RequestId> id = runner_.submit(std::move(order.request), *writer);
   if (!id) {
     news_.push_back({.key = order.key, .refused = id.error()});

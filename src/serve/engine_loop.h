@@ -23,7 +23,9 @@ namespace ration {
 
 struct AnswerOrder {
   uint64_t key = 0;  // the caller's name for the answer
-  Request request;
+  Request request;   // its deadline counts from arrived_ns
+  // On the loop's clock. What passed before the runner has the request is queueing: on the bill.
+  int64_t arrived_ns = 0;
   bool wants_tokens = false;  // with their log-probabilities
   // Set by the caller before cancel(): then an order that is still on its way is not begun.
   std::shared_ptr<const std::atomic<bool>> gone;

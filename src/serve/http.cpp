@@ -61,8 +61,10 @@ Error listen_error(const error_code& error, const HttpOptions& options, const tc
 }  // namespace
 
 struct HttpServer::Core {
-  Core(HttpOptions options_in, HttpHandler handler_in, HttpErrorBody error_body_in)
+  Core(HttpOptions options_in, Budget& budget_in, HttpHandler handler_in,
+       HttpErrorBody error_body_in)
       : options(std::move(options_in)),
+        budget(budget_in),
         handler(std::move(handler_in)),
         error_body(std::move(error_body_in)) {
     shared.id_prefix = random_seed() >> 16;
@@ -76,11 +78,12 @@ struct HttpServer::Core {
   void run();
 
   const HttpOptions options;
+  Budget& budget;
   const HttpHandler handler;
   const HttpErrorBody error_body;
   asio::io_context io{1};
   ConnectionShared shared{
-      .io = io, .options = options, .handler = handler, .error_body = error_body};
+      .io = io, .options = options, .budget = budget, .handler = handler, .error_body = error_body};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
   tcp::acceptor acceptor{io};
   asio::steady_timer timer{io};  // pauses of accept(), then of finish()
@@ -139,7 +142,8 @@ void HttpServer::Core::on_accepted(tcp::socket socket) {
   }
   const std::string body = error_body(
       503, "too_many_connections",
-      fmt::format("{} connections are open, the most that are served", options.connections_max));
+      Error{Code::kUnavailable, fmt::format("{} connections are open, the most that are served",
+                                            options.connections_max)});
   const std::string text = fmt::format(
       "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
       "connection: close\r\ncontent-length: {}\r\n\r\n{}",
@@ -184,9 +188,11 @@ void HttpServer::Core::run() {
   }
 }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options, HttpHandler handler,
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options, Budget& budget,
+                                                       HttpHandler handler,
                                                        HttpErrorBody error_body) {
-  auto core = std::make_unique<Core>(std::move(options), std::move(handler), std::move(error_body));
+  auto core =
+      std::make_unique<Core>(std::move(options), budget, std::move(handler), std::move(error_body));
   if (Status opened = core->open(); !opened) return opened.error();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(core)));
 }

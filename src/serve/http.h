@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/budget.h"
 #include "base/result.h"
 #include "base/unit.h"
 
@@ -27,7 +28,7 @@ struct HttpOptions {
   int64_t connections_max = 512;   // more are answered 503 and closed
   Bytes header_max{32 * kKiB};     // of a request, with its first line
   Bytes body_max{32 * kMiB};       // of one request
-  Bytes bodies_max{64 * kMiB};     // of all requests that are being read
+  Bytes body_free{64 * kKiB};      // smaller bodies are not worth a charge to the budget
   Bytes unsent_max{1 * kMiB};      // of a stream whose client does not read: then it is cut
   Bytes ahead_max{64 * kKiB};      // of further requests that a client sends before its answer
   Millis header_timeout{10'000};   // from the first byte of a request to the end of its header
@@ -43,6 +44,7 @@ struct HttpRequest {
   std::string host;    // the Host header, as sent; "" when absent
   std::string origin;  // the Origin header; "" when absent
   std::string body;
+  Charge memory;   // the body's bytes, when there are many
   std::string id;  // unique; the answer carries it as x-request-id
 };
 
@@ -56,7 +58,7 @@ struct HttpReply {
 // What an error before any handler (a header too large, a broken request) is answered with: the
 // handler's own shape of errors. code: "header_too_large" and the like.
 using HttpErrorBody =
-    std::function<std::string(int status, std::string_view code, std::string_view message)>;
+    std::function<std::string(int status, std::string_view code, const Error& error)>;
 
 // The answering side of one request: reply(), or start() send()... end(). single-thread: the
 // server's.
@@ -86,10 +88,10 @@ using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Exchange>)>;
 class HttpServer {
  public:
   // Binds and listens; nothing is answered before start(). kUnavailable when the port is in use,
-  // with
-  // by whom if that can be seen; kInvalid for an address that is none of this machine's; kIo.
-  static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, HttpHandler handler,
-                                                    HttpErrorBody error_body);
+  // with by whom if that can be seen; kInvalid for an address that is none of this machine's; kIo.
+  // Bodies are charged to `budget` while they are read, under Tag::kIo. REQUIRES: it outlives this.
+  static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, Budget& budget,
+                                                    HttpHandler handler, HttpErrorBody error_body);
   ~HttpServer();  // as stop(0)
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

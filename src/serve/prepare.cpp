@@ -80,8 +80,8 @@ std::variant<PreparedChat, ApiError> prepare_chat(std::string_view body, int64_t
                                     .ignore_end = chat.ignore_end}};
   prepared.request.sampler.seed = chat.seed.value_or(rng.next());
   if (chat.deadline) {
-    prepared.request.deadline = *chat.deadline - clock.since(arrived_ns);
-    if (prepared.request.deadline->count <= 0) {
+    prepared.request.deadline = chat.deadline;
+    if (clock.since(arrived_ns) >= *chat.deadline) {
       return ApiError{.status = 504,
                       .type = "unavailable_error",
                       .code = "deadline_exceeded",
@@ -130,7 +130,11 @@ void Preparer::work() {
       jobs_.pop_front();
     }
     if (job.gone && *job.gone) continue;
-    done_(job, prepare_chat(job.body, job.arrived_ns, model_, clock_, options_, rng_));
+    std::variant<PreparedChat, ApiError> result =
+        prepare_chat(job.body, job.arrived_ns, model_, clock_, options_, rng_);
+    std::string().swap(job.body);
+    job.memory.release();
+    done_(job, std::move(result));
   }
 }
 

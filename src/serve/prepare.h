@@ -34,7 +34,7 @@ struct ChatTraits {
 
 struct PreparedChat {
   ChatTraits traits;
-  Request request;
+  Request request;  // its deadline counts from the request's arrival
 };
 
 struct PrepareOptions {
@@ -60,11 +60,12 @@ class Preparer {
     std::string body;
     int64_t arrived_ns = 0;
     std::shared_ptr<const std::atomic<bool>> gone;  // then it is dropped
-    Charge memory;                                  // held until it is done
+    Charge memory;                                  // of the body, held as long as it is
   };
   using Done = std::function<void(const Job& job, std::variant<PreparedChat, ApiError> result)>;
 
-  // `done` is called by the thread. REQUIRES: model and clock outlive it.
+  // `done` is called by the thread, when the body is let go and paid back. REQUIRES: model and
+  // clock outlive it.
   Preparer(const Model& model, const Clock& clock, PrepareOptions options, Done done);
   ~Preparer();  // drops what waits, after the job at hand
 

@@ -15,8 +15,6 @@ namespace {
 // A body becomes a tree of values, messages, a prompt and tokens before it is let go: measured for
 // long texts, rounded up.
 constexpr int64_t kBytesPerBodyByte = 6;
-// Smaller bodies are not worth a charge: the answers under way are counted, and few.
-constexpr Bytes kSmallBody{64 * kKiB};
 constexpr int kRetrySeconds = 1;
 constexpr std::string_view kModelPrefix = "/v1/models/";
 constexpr std::string_view kModels = "/v1/models";
@@ -200,19 +198,19 @@ void Routes::chat(HttpRequest request, const std::shared_ptr<Exchange>& exchange
                   .retry_after_seconds = kRetrySeconds}));
   }
   Preparer::Job job{.key = next_key_++, .arrived_ns = clock_.now_ns()};
-  if (const auto size = static_cast<int64_t>(request.body.size()); size > kSmallBody.count) {
-    const Bytes wanted{size * kBytesPerBodyByte};
-    Result<Charge> charge = budget_.reserve(Tag::kIo, wanted);
-    if (!charge) {
-      ApiError error = run_error(charge.error());
-      if (wanted > budget_.hard()) {  // it never will fit
+  if (const Bytes body = request.memory.bytes(); body.count > 0) {
+    const Bytes more = body * (kBytesPerBodyByte - 1);
+    if (Status grown = request.memory.grow(more); !grown) {
+      request.memory.release();
+      ApiError error = run_error(grown.error());
+      if (body + more > budget_.hard()) {  // it never will fit
         error.status = 400;
         error.type = error_type(400);
         error.retry_after_seconds = 0;
       }
       return exchange->reply(to_reply(error));
     }
-    job.memory = std::move(*charge);
+    job.memory = std::move(request.memory);
   }
   const uint64_t key = job.key;
   auto gone = std::make_shared<std::atomic<bool>>(false);

@@ -37,7 +37,6 @@ HttpOptions http_options(const ServeOptions& options) {
           .connections_max = options.connections_max,
           .header_max = options.header_max,
           .body_max = options.body_max,
-          .bodies_max = options.body_max + options.body_max,
           .unsent_max = options.unsent_max,
           .header_timeout = options.header_timeout,
           .body_timeout = options.body_timeout,
@@ -45,11 +44,12 @@ HttpOptions http_options(const ServeOptions& options) {
           .write_timeout = options.write_timeout};
 }
 
-std::string http_error(int status, std::string_view code, std::string_view message) {
+std::string http_error(int status, std::string_view code, const Error& error) {
   return to_json({.status = status,
                   .type = std::string(error_type(status)),
                   .code = std::string(code),
-                  .message = std::string(message)});
+                  .message = error.message,
+                  .bytes = error.shortfall});
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ struct Server::State {
 
 Status Server::State::open() {
   Result<std::unique_ptr<HttpServer>> listening = HttpServer::listen(
-      http_options(options),
+      http_options(options), parts.budget,
       [this](HttpRequest request, std::shared_ptr<Exchange> exchange) {
         routes->handle(std::move(request), exchange);
       },
@@ -115,6 +115,7 @@ void Server::State::on_prepared(const Preparer::Job& job,
   http->post([this, key = job.key, traits = chat.traits] { routes->prepared(key, traits); });
   loop.order({.key = job.key,
               .request = std::move(chat.request),
+              .arrived_ns = job.arrived_ns,
               .wants_tokens = chat.traits.logprobs,
               .gone = job.gone});
 }
