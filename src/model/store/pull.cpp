@@ -29,6 +29,22 @@ Result<std::string> incoming_key(const PullPlan& plan, const PullPlan::File& fil
   return "from-" + *hash;
 }
 
+Bytes bytes_below(const fs::path& path) {
+  std::error_code problem;
+  if (fs::is_regular_file(path, problem))
+    return Bytes{static_cast<int64_t>(fs::file_size(path, problem))};
+  Bytes sum{0};
+  for (fs::recursive_directory_iterator entry(path, problem), end; !problem && entry != end;
+       entry.increment(problem)) {
+    std::error_code ignored;
+    if (entry->is_regular_file(ignored))
+      sum += Bytes{static_cast<int64_t>(entry->file_size(ignored))};
+  }
+  return sum;
+}
+
+constexpr Bytes kWorthKeeping{64 * kKiB};  // more than the log of a pip that got nothing
+
 class Pull {
  public:
   Pull(const PullPlan& plan, const Shelf& shelf, const Clock& clock, const PullOptions& options)
@@ -132,7 +148,9 @@ class Pull {
       if (!partial) return partial.error();
       const bool resumed = partial->found().count > 0;
       Status arrived = transfer(file, *key, *partial);
-      if (!arrived && partial->size().count == 0) drop(*key);  // nothing worth keeping
+      const bool empty = partial->size().count == 0 &&
+                         bytes_below(shelf_.incoming(*key, "packages")) < kWorthKeeping;
+      if (!arrived && empty) drop(*key);
       if (!arrived) return arrived.error();
       Result<Manifest::File> kept = keep(file, *key, *partial);
       if (kept || again || !resumed || kept.error().code != Code::kNetwork) return kept;
@@ -220,20 +238,6 @@ class Pull {
   Reporter reporter_;
   std::vector<FileLock> locks_;
 };
-
-Bytes bytes_below(const fs::path& path) {
-  std::error_code problem;
-  if (fs::is_regular_file(path, problem))
-    return Bytes{static_cast<int64_t>(fs::file_size(path, problem))};
-  Bytes sum{0};
-  for (fs::recursive_directory_iterator entry(path, problem), end; !problem && entry != end;
-       entry.increment(problem)) {
-    std::error_code ignored;
-    if (entry->is_regular_file(ignored))
-      sum += Bytes{static_cast<int64_t>(entry->file_size(ignored))};
-  }
-  return sum;
-}
 
 }  // namespace
 

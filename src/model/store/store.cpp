@@ -69,17 +69,22 @@ Error not_ours(const ResolvedModel& model) {
   const std::string file = model.files.front().string();
   switch (model.origin) {
     case Origin::kOllama:
-      return Error{Code::kUnsupported,
-                   fmt::format("{} belongs to Ollama: '{}' removes it", model.name,
-                               "ollama rm " + model.name.substr(7))};
+      return Error{Code::kInvalid, fmt::format("{} belongs to Ollama: '{}' removes it", model.name,
+                                               "ollama rm " + model.name.substr(7))};
     case Origin::kHub:
-      return Error{Code::kUnsupported,
+      return Error{Code::kInvalid,
                    fmt::format("{} belongs to the hub's cache ({}): 'hf cache' manages it",
                                model.name, file)};
     default:
-      return Error{Code::kUnsupported,
+      return Error{Code::kInvalid,
                    fmt::format("{} is a file of yours: delete it with 'rm {}'", model.name, file)};
   }
+}
+
+Error several(std::string_view name, const std::vector<Manifest>& models) {
+  std::string names;
+  for (const Manifest& model : models) names += (names.empty() ? "" : ", ") + model.name;
+  return Error{Code::kInvalid, fmt::format("{} may mean any of {}: name one", name, names)};
 }
 
 }  // namespace
@@ -115,7 +120,9 @@ struct Store::State {
                           const std::vector<CatalogueEntry>& catalogue) const;
   Result<std::optional<ResolvedModel>> find_local(const Target& target) const;
   Result<std::optional<ResolvedModel>> find_on_shelf(const Target& target) const;
+  Result<std::vector<Manifest>> hub_manifests(const Target& target) const;
   Result<std::optional<Manifest>> find_manifest(const Target& target) const;
+  std::optional<ResolvedModel> find_by_content(const Target& target) const;
   Result<PullPlan> plan(const Target& target, const PullOptions& options) const;
   Status plan_hub(const Target& target, const PullOptions& options, PullPlan& plan) const;
   PullPlan plan_without_network(const Target& target) const;
@@ -156,32 +163,39 @@ std::string Store::State::pulled_name(const Reference& reference,
   return by_other ? reference.text : name;
 }
 
-// By name; of hub references also by repository, because the name carries the quant that was
-// chosen.
-Result<std::optional<Manifest>> Store::State::find_manifest(const Target& target) const {
-  Result<std::optional<Manifest>> named = shelf.find(target.name);
-  if (!named && named.error().code != Code::kCorrupt) return named;
-  if (!named) log(Level::kWarning, named.error().message);
-  if (named && *named) return named;
-  if (target.source.kind != Kind::kHub || target.entry) return std::optional<Manifest>();
+// Of a hub reference that is no model's name: the pulled models it may mean, best quant first,
+// because a name carries the quant that was chosen.
+Result<std::vector<Manifest>> Store::State::hub_manifests(const Target& target) const {
+  std::vector<Manifest> fitting;
+  if (target.source.kind != Kind::kHub || target.entry) return fitting;
   const HubSource& wanted = target.source.hub;
   Result<std::vector<Manifest>> manifests = shelf.all();
   if (!manifests) return manifests.error();
-  std::optional<Manifest> best;
-  int best_rank = 0;
-  for (Manifest& manifest : *manifests) {
-    const Result<Reference> have = parse_reference(manifest.reference);
+  std::vector<std::pair<int, size_t>> ranks;
+  for (size_t i = 0; i < manifests->size(); ++i) {
+    const Result<Reference> have = parse_reference((*manifests)[i].reference);
     if (!have || have->kind != Kind::kHub) continue;
     const HubSource& hub = have->hub;
     const bool fits = hub.repository == wanted.repository && hub.revision == wanted.revision &&
                       (wanted.quant.empty() || wanted.quant == hub.quant) &&
                       (wanted.file.empty() || wanted.file == hub.file);
-    const int rank = quant_rank(hub.quant.empty() ? quant_of(hub.file) : hub.quant);
-    if (!fits || (best && rank >= best_rank)) continue;
-    best = std::move(manifest);
-    best_rank = rank;
+    if (fits) ranks.emplace_back(quant_rank(hub.quant.empty() ? quant_of(hub.file) : hub.quant), i);
   }
-  return best;
+  std::sort(ranks.begin(), ranks.end());
+  for (const auto& [rank, index] : ranks) fitting.push_back(std::move((*manifests)[index]));
+  return fitting;
+}
+
+// By name, then by repository.
+Result<std::optional<Manifest>> Store::State::find_manifest(const Target& target) const {
+  Result<std::optional<Manifest>> named = shelf.find(target.name);
+  if (!named && named.error().code != Code::kCorrupt) return named;
+  if (!named) log(Level::kWarning, named.error().message);
+  if (named && *named) return named;
+  Result<std::vector<Manifest>> fitting = hub_manifests(target);
+  if (!fitting) return fitting.error();
+  if (fitting->empty()) return std::optional<Manifest>();
+  return std::optional<Manifest>(std::move(fitting->front()));
 }
 
 Result<std::optional<ResolvedModel>> Store::State::find_on_shelf(const Target& target) const {
@@ -196,6 +210,21 @@ Result<std::optional<ResolvedModel>> Store::State::find_on_shelf(const Target& t
   return std::optional<ResolvedModel>(shelf.resolved(**manifest));
 }
 
+// A catalogue's file that another program keeps under whatever name.
+std::optional<ResolvedModel> Store::State::find_by_content(const Target& target) const {
+  if (!target.entry || target.entry->sha256.empty()) return std::nullopt;
+  std::vector<ResolvedModel> theirs = list_ollama(ollama_folders());
+  std::vector<ResolvedModel> hub = list_hub_cache(read_hub_settings());
+  std::move(hub.begin(), hub.end(), std::back_inserter(theirs));
+  for (ResolvedModel& model : theirs) {
+    if (model.sha256 != target.entry->sha256 || model.files.size() != 1) continue;
+    if (target.entry->bytes.count >= 0 && model.bytes != target.entry->bytes) continue;
+    if (model.licence.empty()) model.licence = target.entry->licence;
+    return std::move(model);
+  }
+  return std::nullopt;
+}
+
 Result<std::optional<ResolvedModel>> Store::State::find_local(const Target& target) const {
   const auto found = [](Result<ResolvedModel> model) -> Result<std::optional<ResolvedModel>> {
     if (!model) return model.error();
@@ -206,6 +235,7 @@ Result<std::optional<ResolvedModel>> Store::State::find_local(const Target& targ
   }
   Result<std::optional<ResolvedModel>> pulled = find_on_shelf(target);
   if (!pulled || *pulled) return pulled;
+  if (std::optional<ResolvedModel> same = find_by_content(target)) return same;
   switch (target.source.kind) {
     case Kind::kHub:
       return find_in_hub_cache(read_hub_settings(), target.source.hub);
@@ -239,8 +269,11 @@ Error Store::State::unknown_name(const Target& target) const {
   std::string hint = did_you_mean(target.name, names);
   const bool like_repository = std::count(target.name.begin(), target.name.end(), '/') == 1;
   if (hint.empty() && like_repository) hint = fmt::format("did you mean 'hf:{}'?", target.name);
-  return Error{Code::kNotFound, fmt::format("no model is called '{}'{}", target.name,
-                                            hint.empty() ? "" : ", " + hint)};
+  if (!hint.empty()) hint = ", " + hint;
+  if (hint.empty()) {
+    hint = ": 'ration list' shows the names there are, and hf:user/repo fetches from the hub";
+  }
+  return Error{Code::kNotFound, fmt::format("no model is called '{}'{}", target.name, hint)};
 }
 
 // All of a plan that is known before anybody is asked.
@@ -415,6 +448,10 @@ Result<RemovedModel> Store::remove(std::string_view name) const {
   RemovedModel removed{.name = target->name};
   const Result<std::optional<Manifest>> manifest = state_->find_manifest(*target);
   if (!manifest) return manifest.error();
+  if (*manifest && (*manifest)->name != target->name) {  // never guess what is to be deleted
+    const Result<std::vector<Manifest>> fitting = state_->hub_manifests(*target);
+    if (fitting && fitting->size() > 1) return several(target->name, *fitting);
+  }
   const Kind kind = target->source.kind;
   if (kind == Kind::kPip || kind == Kind::kUrl || kind == Kind::kHub) {
     const std::string prefix =

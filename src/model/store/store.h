@@ -166,7 +166,7 @@ class Store {
   Result<std::vector<ResolvedModel>> list() const;
 
   // Forgets a name and deletes its files unless another name uses them; also deletes what an
-  // unfinished pull of it left. kUnsupported for what Ollama, the hub or the user owns (and says
+  // unfinished pull of it left. kInvalid for what Ollama, the hub or the user owns (and says
   // how it is removed there), kNotFound, kUnavailable while it is being pulled.
   Result<RemovedModel> remove(std::string_view name) const;
 

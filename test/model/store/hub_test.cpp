@@ -214,7 +214,7 @@ TEST_F(Hub, cache_of_its_libraries_is_used_in_place) {
   EXPECT_EQ(store().list()->size(), 1u);
   EXPECT_EQ(store().list()->front().name, "hf:user/repo:Q4_K_M");
   const Error error = store().remove("hf:user/repo").error();
-  EXPECT_EQ(error.code, Code::kUnsupported);
+  EXPECT_EQ(error.code, Code::kInvalid);
   EXPECT_NE(error.message.find("belongs to the hub's cache"), std::string::npos);
   EXPECT_TRUE(fs::exists(repository / "blobs" / hash(content)));
   EXPECT_TRUE(hub_.seen().empty());
@@ -241,6 +241,19 @@ TEST_F(Hub, leftovers_are_removed_by_repository) {
   ASSERT_TRUE(removed) << removed.error().message;
   EXPECT_GE(removed->freed, Bytes{100'000});
   EXPECT_EQ(files(), std::vector<std::string>{});
+}
+
+TEST_F(Hub, removing_a_repository_of_several_models_asks_which) {
+  files_ = {{"m-Q4_0.gguf", model_bytes(2000)}, {"m-Q8_0.gguf", model_bytes(4000, 2)}};
+  ASSERT_TRUE(store().pull("hf:user/repo:Q4_0", quick()));
+  ASSERT_TRUE(store().pull("hf:user/repo:Q8_0", quick()));
+  const Result<RemovedModel> removed = store().remove("hf:user/repo");
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, Code::kInvalid);
+  EXPECT_EQ(removed.error().message,
+            "hf:user/repo may mean any of hf:user/repo:Q4_0, hf:user/repo:Q8_0: name one");
+  ASSERT_TRUE(store().remove("hf:user/repo:Q4_0"));
+  EXPECT_EQ(store().remove("hf:user/repo")->name, "hf:user/repo:Q8_0");
 }
 
 }  // namespace

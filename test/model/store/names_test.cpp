@@ -36,7 +36,7 @@ TEST_F(Names, file_is_used_where_it_is) {
   EXPECT_EQ(store(true).resolve("~/own.gguf")->bytes, Bytes{50});
   EXPECT_EQ(store(true).pull(path.string())->files.front(), path);
   const Error error = store().remove(path.string()).error();
-  EXPECT_EQ(error.code, Code::kUnsupported);
+  EXPECT_EQ(error.code, Code::kInvalid);
   EXPECT_TRUE(fs::exists(path));
 }
 
@@ -104,12 +104,26 @@ TEST_F(Names, models_of_ollama_are_used_in_place) {
   EXPECT_EQ(names, (std::vector<std::string>{"ollama:hf.example/user/repo:Q4_0",
                                              "ollama:llama3.2:1b", "ollama:user/own:latest"}));
   const Error error = store().remove("llama3.2:1b").error();
-  EXPECT_EQ(error.code, Code::kUnsupported);
+  EXPECT_EQ(error.code, Code::kInvalid);
   EXPECT_EQ(error.message,
             "ollama:llama3.2:1b belongs to Ollama: 'ollama rm llama3.2:1b' removes it");
   EXPECT_TRUE(fs::exists(blob));
   EXPECT_NE(store().resolve("ollama:llama3.2:3b").error().message.find("'ollama pull llama3.2:3b'"),
             std::string::npos);
+}
+
+TEST_F(Names, catalogue_model_that_ollama_holds_is_used_in_place) {
+  const std::string content = model_bytes(300);
+  const fs::path blob = add_to_ollama("registry.ollama.ai/library/other/1b", content);
+  add_to_catalogue("mine", "http://127.0.0.1:1/m.gguf", content);
+  const Result<ResolvedModel> model = store(true).pull("mine");
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ(model->name, "ollama:other:1b");
+  EXPECT_EQ(model->files.front(), blob);
+  EXPECT_EQ(model->licence, "test licence");
+  EXPECT_EQ(store().remove("mine").error().code, Code::kInvalid);
+  add_to_catalogue("changed", "http://127.0.0.1:1/m.gguf", model_bytes(300, 2));
+  EXPECT_EQ(store(true).pull("changed").error().code, Code::kNetwork);
 }
 
 TEST_F(Names, broken_ollama_manifest_is_explained) {

@@ -434,6 +434,10 @@ TEST_F(Url, proxy_of_the_environment_is_used) {
   EXPECT_EQ(proxy.seen().front().target, "http://models.invalid/m.gguf");
   set("no_proxy", "models.invalid");
   EXPECT_FALSE(store().pull("http://models.invalid/other.gguf", quick()));
+  set("no_proxy", std::nullopt);
+  set("http_proxy", "http://127.0.0.1:1");
+  const Error error = store().pull("http://models.invalid/other.gguf", quick()).error();
+  EXPECT_NE(error.message.find("(the proxy of http_proxy)"), std::string::npos) << error.message;
 }
 
 TEST_F(Url, offline_asks_nobody) {
