@@ -179,7 +179,7 @@ Value repeat(Machine& machine, const Value& what, __int128 times) {
   }
   if (what.is_string()) {
     Builder out(machine);
-    for (; times > 0 && !machine.failed(); --times) out.add(what.string().text);
+    out.add_repeated(what.string().text, static_cast<int64_t>(times));
     return make_string(machine, out.take(), what.string().markup);
   }
   if (!machine.step(static_cast<int64_t>(times) * length)) return {};

@@ -11,9 +11,9 @@ namespace ration::jinja {
 using Kind = Value::Kind;
 
 bool CallArguments::take_keyword(std::string_view name, Value& value) {
-  const auto found = std::ranges::find(keywords, name, [](const auto& pair) { return pair.first; });
+  const auto found = std::ranges::find(keywords, name, &Keyword::text);
   if (found == keywords.end()) return false;
-  value = found->second;
+  value = found->value;
   keywords.erase(found);
   return true;
 }
@@ -31,7 +31,8 @@ Bound::Bound(Machine& machine, std::string_view callee, const CallArguments& arg
     values_[i] = arguments.positional[i];
     given_[i] = true;
   }
-  for (const auto& [name, value] : arguments.keywords) {
+  for (const auto& [key, value] : arguments.keywords) {
+    const std::string_view name = key->text.view();
     const auto found = std::ranges::find(names, name);
     const auto index = static_cast<size_t>(found - names.begin());
     if (found == names.end() || given_[index]) {
@@ -145,12 +146,11 @@ void Renderer::bind_macro(const MacroObject& macro, CallArguments& arguments) {
   }
   if (own_kwargs) {
     DictMaker rest(machine_);
-    for (const auto& [name, value] : arguments.keywords)
-      rest.put(make_string(machine_, name), value);
+    for (const auto& [name, value] : arguments.keywords) rest.put(Value::of(name), value);
     define("kwargs", rest.take());
   } else if (!arguments.keywords.empty()) {
     machine_.fail(fmt::format("{} takes no argument '{}'", macro_name(program_, *macro.statement),
-                              arguments.keywords[0].first));
+                              arguments.keywords[0].text()));
   }
   const size_t used = std::min(count, arguments.positional.size());
   if (own_varargs) {

@@ -150,7 +150,7 @@ bool contains_text(Machine& machine, const Value& container, const Value& item) 
         fmt::format("'in <string>' requires string as left operand, not {}", type_name(item)));
     return false;
   }
-  machine.touch(container.text().size());
+  machine.search(container.text().size());
   return find_text(container.text(), item.text()) != std::string_view::npos;
 }
 

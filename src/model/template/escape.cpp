@@ -89,27 +89,27 @@ Result<std::string> unescape_literal(std::string_view body) {
 
 namespace {
 
-// Copies `text` in pieces: `replacement(code point, out)` writes and returns true, or leaves the
-// code point as it is.
+// Copies `text`: `replacement(code point, out)` writes and returns true, or leaves the code point
+// as it is. Gathers what it writes, as most escapes are a few bytes between a few bytes.
 template <class Replace>
 void add_escaped(Builder& out, const Text& text, Replace replacement) {
+  constexpr size_t kGatheredMax = 4096;
   text.each_run([&](std::string_view piece, Origin origin) {
-    size_t copied = 0;
-    std::string escaped;
-    for (size_t i = 0; i < piece.size();) {
-      const auto byte = static_cast<unsigned char>(piece[i]);
-      const CodePoint point =
-          byte < 0x80 ? CodePoint{byte, 1, true} : read_code_point(piece.substr(i));
-      const size_t next = i + static_cast<size_t>(point.length);
-      escaped.clear();
-      if (replacement(point.value, escaped)) {
-        out.add(piece.substr(copied, i - copied), origin);
-        out.add(escaped, origin);
-        copied = next;
+    std::string gathered;
+    for (size_t i = 0; i < piece.size() && out.growing();) {
+      const size_t begin = i;
+      for (; i < piece.size() && gathered.size() < kGatheredMax;) {
+        const auto byte = static_cast<unsigned char>(piece[i]);
+        const CodePoint point =
+            byte < 0x80 ? CodePoint{byte, 1, true} : read_code_point(piece.substr(i));
+        const auto length = static_cast<size_t>(point.length);
+        if (!replacement(point.value, gathered)) gathered += piece.substr(i, length);
+        i += length;
       }
-      i = next;
+      out.add(gathered, origin);
+      out.read(i - begin);
+      gathered.clear();
     }
-    out.add(piece.substr(copied), origin);
   });
 }
 
@@ -139,9 +139,9 @@ void add_repr(Builder& out, const Text& text, Origin quotes) {
   out.add(quote, quotes);
   add_escaped(out, text, [&](uint32_t c, std::string& escaped) {
     if (single && c == '\'') {
-      escaped = "\\'";
+      escaped += "\\'";
     } else if (const std::string_view known = short_escape(c); !known.empty()) {
-      escaped = known;
+      escaped += known;
     } else if (is_printable(c)) {
       return false;
     } else {
@@ -156,16 +156,16 @@ void add_json(Builder& out, const Text& text, Origin quotes, bool ascii_only) {
   out.add("\"", quotes);
   add_escaped(out, text, [&](uint32_t c, std::string& escaped) {
     if (c == '"') {
-      escaped = "\\\"";
+      escaped += "\\\"";
     } else if (const std::string_view known = short_escape(c); !known.empty()) {
-      escaped = known;
+      escaped += known;
     } else if (c == '\b' || c == '\f') {
-      escaped = c == '\b' ? "\\b" : "\\f";
+      escaped += c == '\b' ? "\\b" : "\\f";
     } else if (c >= 0x10000 && ascii_only) {
       const uint32_t rest = c - 0x10000;
-      escaped = fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (rest >> 10), 0xdc00 + (rest & 0x3ff));
+      escaped += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (rest >> 10), 0xdc00 + (rest & 0x3ff));
     } else if (c < 0x20 || (c > 0x7e && ascii_only)) {
-      escaped = fmt::format("\\u{:04x}", c);
+      escaped += fmt::format("\\u{:04x}", c);
     } else {
       return false;
     }
@@ -178,19 +178,19 @@ void add_html(Builder& out, const Text& text) {
   add_escaped(out, text, [](uint32_t c, std::string& escaped) {
     switch (c) {
       case '&':
-        escaped = "&amp;";
+        escaped += "&amp;";
         return true;
       case '<':
-        escaped = "&lt;";
+        escaped += "&lt;";
         return true;
       case '>':
-        escaped = "&gt;";
+        escaped += "&gt;";
         return true;
       case '\'':
-        escaped = "&#39;";
+        escaped += "&#39;";
         return true;
       case '"':
-        escaped = "&#34;";
+        escaped += "&#34;";
         return true;
       default:
         return false;

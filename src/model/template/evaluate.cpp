@@ -185,7 +185,7 @@ Value Renderer::evaluate_slice(const Expression& expression) {
 void Renderer::evaluate_arguments(const Arguments& arguments, CallArguments& evaluated) {
   evaluated.positional = evaluate_all(arguments.positional);
   for (const auto& [name, value] : arguments.keywords) {
-    evaluated.keywords.emplace_back(program_.names[name]->text.view(), evaluate(*value));
+    evaluated.keywords.push_back({program_.names[name], evaluate(*value)});
   }
   if (arguments.more_positional) {
     const std::vector<Value> more = elements_of(machine_, evaluate(*arguments.more_positional));
@@ -199,11 +199,13 @@ void Renderer::evaluate_arguments(const Arguments& arguments, CallArguments& eva
   }
   for (const DictObject::Entry& entry : more.dict().entries) {
     if (!entry.key.is_string()) return machine_.fail("keywords must be strings");
-    for (const auto& [name, value] : evaluated.keywords) {
+    for (const CallArguments::Keyword& keyword : evaluated.keywords) {
       if (!machine_.step()) return;
-      if (name == entry.key.text()) machine_.fail(fmt::format("argument '{}' given twice", name));
+      if (keyword.text() == entry.key.text()) {
+        machine_.fail(fmt::format("argument '{}' given twice", keyword.text()));
+      }
     }
-    evaluated.keywords.emplace_back(entry.key.text(), entry.value);
+    evaluated.keywords.push_back({&entry.key.string(), entry.value});
   }
 }
 
@@ -211,7 +213,9 @@ Value Renderer::evaluate_call(const Expression& expression, const Value* caller)
   const Value callee = evaluate(*expression.children[0]);
   CallArguments arguments;
   evaluate_arguments(*expression.arguments, arguments);
-  if (caller) arguments.keywords.emplace_back("caller", *caller);
+  if (caller) {
+    arguments.keywords.push_back({&make_string(machine_, "caller").string(), *caller});
+  }
   return machine_.failed() ? Value() : call(callee, arguments);
 }
 

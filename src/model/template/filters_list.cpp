@@ -174,7 +174,7 @@ Value map_attribute(Renderer& renderer, const Value& input, CallArguments& argum
   arguments.take_keyword("attribute", attribute);
   const bool has_default = arguments.take_keyword("default", otherwise) && !otherwise.is_none();
   if (!arguments.keywords.empty()) {
-    machine.fail(fmt::format("map: unexpected argument '{}'", arguments.keywords[0].first));
+    machine.fail(fmt::format("map: unexpected argument '{}'", arguments.keywords[0].text()));
   }
   const AttributePath path(machine, attribute);
   std::vector<Value> items;
@@ -192,7 +192,7 @@ Value filter_map(Renderer& renderer, const Value& input, CallArguments& argument
   if (!truthy(input)) return make_iterator(machine, {});
   if (!Cursor::can_walk(input)) return not_iterable(machine, input);
   const bool attribute = std::ranges::any_of(
-      arguments.keywords, [](const auto& keyword) { return keyword.first == "attribute"; });
+      arguments.keywords, [](const auto& keyword) { return keyword.text() == "attribute"; });
   if (arguments.positional.empty() && attribute) return map_attribute(renderer, input, arguments);
   if (arguments.positional.empty() || !arguments.positional[0].is_string()) {
     machine.fail("map: wanted a filter's name");

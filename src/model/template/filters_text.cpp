@@ -124,9 +124,7 @@ Value filter_format(Renderer& renderer, const Value& input, CallArguments& argum
     return format_percent(renderer, format.string(), make_tuple(machine, arguments.positional));
   }
   DictMaker values(machine);
-  for (const auto& [name, value] : arguments.keywords) {
-    values.put(make_string(machine, name), value);
-  }
+  for (const auto& [name, value] : arguments.keywords) values.put(Value::of(name), value);
   return format_percent(renderer, format.string(), values.take());
 }
 
@@ -196,7 +194,7 @@ Value filter_wordcount(Renderer& renderer, const Value& input, CallArguments& ar
   const Value text = to_str(machine, input);
   if (machine.failed()) return {};
   std::string_view rest = text.text();
-  machine.touch(4 * rest.size());
+  machine.read(rest.size());
   int64_t words = 0;
   bool inside = false;
   while (!rest.empty()) {
@@ -221,6 +219,8 @@ bool read_separators(Machine& machine, const Value& pair, JsonStyle& style) {
   }
   style.between_items = parts[0].text();
   style.after_key = parts[1].text();
+  const auto wrote = [](const Value& part) { return part.string().text.only_template(); };
+  if (!wrote(parts[0]) || !wrote(parts[1])) style.author = Origin::kUser;
   return true;
 }
 
@@ -237,6 +237,7 @@ Value filter_tojson(Renderer& renderer, const Value& input, CallArguments& argum
     style.between_items = ",";
     if (bound[1].is_string()) {
       style.indent = bound[1].text();
+      if (!bound[1].string().text.only_template()) style.author = Origin::kUser;
     } else {
       const int64_t width = std::max<int64_t>(0, bound.integer(1, 0));
       if (machine.failed() || !machine.may_hold_text(width)) return {};

@@ -266,8 +266,8 @@ class Braces {
 
   Value argument(std::string_view name) {
     if (!name.empty() && !is_digits(name)) {
-      for (const auto& [known, value] : arguments_.keywords) {
-        if (known == name) return value;
+      for (const CallArguments::Keyword& keyword : arguments_.keywords) {
+        if (keyword.text() == name) return keyword.value;
       }
       machine_.fail(fmt::format("the format's '{:.40}' is missing", name));
       return {};

@@ -102,7 +102,7 @@ void add_number(Builder& out, Machine& machine, bool negative, std::string prefi
   }
   out.add(sign, Origin::kTemplate);
   const auto used = static_cast<int64_t>(sign.size() + digits.size());
-  add_fill(out, spec.fill, spec.width - used);
+  out.add_repeated(spec.fill, spec.width - used);
   out.add(digits, Origin::kTemplate);
 }
 
@@ -177,9 +177,9 @@ void add_aligned(Builder& out, Machine& machine, const Text& text, const FormatS
   if (!machine.may_hold_text(missing)) return;
   const char align = spec.align == '\0' ? default_align : spec.align;
   const int64_t left = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
-  add_fill(out, spec.fill, left);
+  out.add_repeated(spec.fill, left);
   out.add(text);
-  add_fill(out, spec.fill, missing - left);
+  out.add_repeated(spec.fill, missing - left);
 }
 
 void add_formatted(Builder& out, Machine& machine, const Value& value, const FormatSpec& spec) {

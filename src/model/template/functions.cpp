@@ -5,6 +5,7 @@
 #include <array>
 #include <ctime>
 
+#include "base/text.h"
 #include "model/template/operations.h"
 #include "model/template/render.h"
 #include "model/template/tables.h"
@@ -34,7 +35,7 @@ void collect(Machine& machine, std::string_view callee, CallArguments& arguments
       dict.put(pair[0], pair[1]);
     }
   }
-  for (const auto& [name, value] : arguments.keywords) dict.put(make_string(machine, name), value);
+  for (const auto& [name, value] : arguments.keywords) dict.put(Value::of(name), value);
 }
 
 Value function_dict(Renderer& renderer, CallArguments& arguments) {
@@ -123,7 +124,8 @@ Value function_strftime_now(Renderer& renderer, CallArguments& arguments) {
   if (machine.failed() || !gmtime_r(&seconds, &time)) return {};
   std::array<char, 16 * kLongest> buffer{};
   const size_t size = std::strftime(buffer.data(), buffer.size(), format.c_str(), &time);
-  return make_string(machine, std::string_view(buffer.data(), size));
+  const Origin author = given->text.only_template() ? Origin::kTemplate : Origin::kUser;
+  return make_string(machine, to_valid_utf8({buffer.data(), size}), author);
 }
 
 Value function_cycler(Renderer& renderer, CallArguments& arguments) {

@@ -48,6 +48,19 @@ void Machine::refuse(std::string_view what, int64_t wanted, int64_t available) {
 
 void Machine::refuse_depth() { refuse("nested levels", depth_, depth_max()); }
 
+void Builder::add_repeated(const Text& text, int64_t times) {
+  constexpr size_t kBlockBytes = 4096;
+  Text block = text;
+  int64_t in_block = 1;
+  while (2 * block.size() <= kBlockBytes && in_block <= times / 2) {
+    const Text half = block;
+    block.append(half);
+    in_block *= 2;
+  }
+  for (; times >= in_block && growing(); times -= in_block) add(block);
+  for (; times > 0 && growing(); --times) add(text);
+}
+
 bool Builder::may_grow(size_t bytes) {
   if (machine_.failed()) return false;
   machine_.may_hold_text(static_cast<int64_t>(text_.size() + bytes));

@@ -50,8 +50,14 @@ class Machine {
   bool step(int64_t count = 1);
   // Bytes looked at or copied; 256 of them count as one step.
   bool touch(size_t bytes);
+  // Bytes decoded and looked at one code point after another: slower than copying them.
+  bool read(size_t bytes) { return touch(16 * bytes); }
+  // Bytes searched for a text.
+  bool search(size_t bytes) { return touch(4 * bytes); }
   // Bytes that stay until the render ends. Includes touch().
   bool hold(size_t bytes);
+  // Changes of author in a text: each costs an entry there and may cost a span of the prompt.
+  bool hold_flips(size_t flips) { return flips == 0 || hold(flips * kFlipBytes); }
   // A text of that size is about to be made: refuses before the memory is taken.
   bool may_hold_text(int64_t bytes);
 
@@ -91,6 +97,8 @@ class Machine {
   int64_t depth_max() const { return int64_t{8} * limits_.depth_max; }
   void refuse_depth();
 
+  static constexpr size_t kFlipBytes = sizeof(size_t) + sizeof(PromptSpan);
+
   TemplateLimits limits_;
   Arena arena_;
   std::optional<Error> error_;
@@ -107,15 +115,22 @@ class Builder {
   explicit Builder(Machine& machine) : machine_(machine) {}
 
   void add(std::string_view bytes, Origin origin) {
+    const size_t flips = text_.flips();
     if (may_grow(bytes.size())) text_.append(bytes, origin);
+    machine_.hold_flips(text_.flips() - flips);
   }
   void add(const Text& text) { add(text, 0, text.size()); }
   void add(const Text& text, size_t begin, size_t end) {
+    const size_t flips = text_.flips();
     if (may_grow(end - begin)) text_.append(text, begin, end);
+    machine_.hold_flips(text_.flips() - flips);
   }
+  // Nothing when `times` is not positive.
+  void add_repeated(const Text& text, int64_t times);
   size_t size() const { return text_.size(); }
   const Text& text() const { return text_; }
   bool growing() const { return !machine_.failed(); }
+  void read(size_t bytes) { machine_.read(bytes); }
   Text take() { return std::exchange(text_, Text{}); }
 
  private:

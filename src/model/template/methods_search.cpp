@@ -31,7 +31,7 @@ Window window_of(Machine& machine, const StringObject& string, const Bound& boun
   if (machine.failed() || start > end) return {{}, 0, true};
   const size_t begin = byte_offset(machine, string, start);
   const size_t stop = byte_offset(machine, string, end);
-  machine.touch(stop - begin);
+  machine.search(stop - begin);
   return {string.text.view().substr(begin, stop - begin), begin, false};
 }
 
@@ -114,7 +114,7 @@ Value partition_with(Renderer& renderer, const Value& self, CallArguments& argum
   if (machine.failed()) return {};
   const StringObject& string = self.string();
   const std::string_view view = string.text.view();
-  machine.touch(view.size());
+  machine.search(view.size());
   const size_t at =
       from_end ? rfind_text(view, separator->text.view()) : find_text(view, separator->text.view());
   const Value empty = make_string(machine, "");

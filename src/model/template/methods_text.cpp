@@ -44,7 +44,7 @@ Value all_of(Renderer& renderer, const Value& self, CallArguments& arguments,
   Machine& machine = renderer.machine();
   const Bound bound(machine, "a string's test", arguments, {});
   std::string_view rest = self.text();
-  machine.touch(4 * rest.size());
+  machine.read(rest.size());
   if (rest.empty()) return Value::of(false);
   while (!rest.empty()) {
     const CodePoint point = read_code_point(rest);
@@ -129,7 +129,7 @@ Value method_zfill(Renderer& renderer, const Value& self, CallArguments& argumen
   const size_t sign = view.starts_with('-') || view.starts_with('+') ? 1 : 0;
   Builder out(machine);
   out.add(self.string().text, 0, sign);
-  add_fill(out, Text("0", Origin::kTemplate), missing);
+  out.add_repeated(Text("0", Origin::kTemplate), missing);
   out.add(self.string().text, sign, view.size());
   return make_string(machine, out.take(), self.string().markup);
 }
@@ -142,13 +142,13 @@ Value method_expandtabs(Renderer& renderer, const Value& self, CallArguments& ar
   const Text space(" ", Origin::kTemplate);
   Builder out(machine);
   const std::string_view view = self.text();
-  machine.touch(view.size());
+  machine.read(view.size());
   int64_t column = 0;
   for (size_t i = 0; i < view.size() && !machine.failed();) {
     const size_t end = i + static_cast<size_t>(read_code_point(view.substr(i)).length);
     if (view[i] == '\t') {
       const int64_t spaces = width > 0 ? width - column % width : 0;
-      add_fill(out, space, spaces);
+      out.add_repeated(space, spaces);
       column += spaces;
     } else {
       out.add(self.string().text, i, end);

@@ -41,6 +41,7 @@ struct JsonStyle {
   std::optional<std::string> indent;
   std::string between_items = ", ";
   std::string after_key = ": ";
+  Origin author = Origin::kTemplate;  // of these texts
   bool sort_keys = false;
 };
 void add_json(Builder& out, Machine& machine, const Value& value, const JsonStyle& style);

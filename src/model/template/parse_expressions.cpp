@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <cmath>
 #include <cstdlib>
 
 #include "model/template/parser.h"
@@ -217,9 +216,8 @@ ExpressionPtr Parser::parse_number() {
   ExpressionPtr expression = make(Kind::kConstant);
   const std::string& digits = current_.text;
   if (is(TokenKind::kFloat)) {
-    const double value = std::strtod(digits.c_str(), nullptr);
-    if (!std::isfinite(value)) fail(fmt::format("the number {:.40} is too large", digits));
-    expression->constant = Value::of(value);
+    // Too large a float is infinity, as in Python.
+    expression->constant = Value::of(std::strtod(digits.c_str(), nullptr));
   } else {
     const char prefix = digits.size() > 1 ? static_cast<char>(digits[1] | 0x20) : '\0';
     const int base = prefix == 'x' ? 16 : prefix == 'o' ? 8 : prefix == 'b' ? 2 : 10;

@@ -22,9 +22,14 @@ Status Parser::parse() {
 void Parser::fail(Code code, std::string_view message) {
   if (failed()) return;
   error_ = Error{code, fmt::format("template line {}: {}", current_.line, message)};
-  if (code == Code::kOverBudget) error_->shortfall = Shortfall{depth_, limits_.depth_max};
   current_ = Token{TokenKind::kEnd, current_.line, ""};
   next_.reset();
+}
+
+void Parser::refuse(std::string_view what, int64_t wanted, int64_t available) {
+  if (failed()) return;
+  fail(Code::kOverBudget, fmt::format("found {} {}, wanted at most {}", wanted, what, available));
+  error_->shortfall = Shortfall{wanted, available};
 }
 
 void Parser::advance() {
@@ -84,7 +89,8 @@ void Parser::expect_word(std::string_view word) {
 }
 
 bool Parser::link(int& links) {
-  if (++links > 4 * limits_.depth_max) fail(Code::kOverBudget, "chain too long");
+  const int links_max = 4 * limits_.depth_max;
+  if (++links > links_max) refuse("links in a chain", links, links_max);
   return !failed();
 }
 

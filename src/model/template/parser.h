@@ -110,6 +110,7 @@ class Parser {
   void expect_word(std::string_view word);
   void fail(std::string_view message) { fail(Code::kInvalid, message); }
   void fail(Code code, std::string_view message);
+  void refuse(std::string_view what, int64_t wanted, int64_t available);
   bool failed() const { return error_.has_value(); }
   // A chain grew by one link; fails when it is too long to walk by recursion.
   bool link(int& links);
@@ -145,9 +146,8 @@ class Parser {
 class Parser::Nested {
  public:
   explicit Nested(Parser& parser) : parser_(parser) {
-    if (++parser_.depth_ > parser_.limits_.depth_max) {
-      parser_.fail(Code::kOverBudget, "nested too deeply");
-    }
+    const int depth_max = parser_.limits_.depth_max;
+    if (++parser_.depth_ > depth_max) parser_.refuse("nested levels", parser_.depth_, depth_max);
   }
   ~Nested() { --parser_.depth_; }
   Nested(const Nested&) = delete;

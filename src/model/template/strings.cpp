@@ -18,7 +18,7 @@ namespace {
 
 // The code points of a set of characters to strip, sorted.
 std::vector<uint32_t> code_points(Machine& machine, std::string_view text) {
-  machine.touch(4 * text.size());
+  machine.read(text.size());
   std::vector<uint32_t> points;
   while (!text.empty()) {
     const CodePoint point = read_code_point(text);
@@ -60,13 +60,13 @@ Value stripped(Machine& machine, const StringObject& string, const StringObject*
   if (sides.left) piece.begin = chars ? leading(view, points) : leading_space(view);
   const std::string_view rest = view.substr(piece.begin);
   if (sides.right) piece.end -= chars ? trailing(rest, points) : trailing_space(rest);
-  machine.touch(piece.begin + view.size() - piece.end);
+  machine.read(piece.begin + view.size() - piece.end);
   return piece_of(machine, string, piece);
 }
 
 std::vector<Line> lines_of(Machine& machine, const StringObject& string) {
   const std::string_view view = string.text.view();
-  machine.touch(view.size());
+  machine.read(view.size());
   std::vector<Line> lines;
   for (size_t begin = 0, at = 0; begin < view.size();) {
     CodePoint point{};
@@ -102,7 +102,7 @@ std::vector<Piece> split(Machine& machine, const StringObject& string,
   std::vector<Piece> pieces;
   if (refuse_empty(machine, separator)) return pieces;
   const std::string_view view = string.text.view();
-  machine.touch(view.size());
+  separator ? machine.search(view.size()) : machine.read(view.size());
   size_t begin = separator ? 0 : leading_space(view);
   while (machine.hold(sizeof(Piece))) {
     if (!separator && begin == view.size()) return pieces;
@@ -128,7 +128,7 @@ namespace {
 // Matches from the end: forwards over both texts reversed, which keeps it linear.
 std::vector<Piece> split_backwards(Machine& machine, std::string_view view,
                                    std::string_view separator, int64_t count_max) {
-  machine.touch(2 * view.size());
+  machine.search(view.size());
   const std::string text(view.rbegin(), view.rend());
   const std::string wanted(separator.rbegin(), separator.rend());
   std::vector<Piece> pieces;
@@ -150,7 +150,7 @@ std::vector<Piece> split_from_end(Machine& machine, const StringObject& string,
   if (refuse_empty(machine, separator)) return {};
   const std::string_view view = string.text.view();
   if (separator) return split_backwards(machine, view, separator->text.view(), count_max);
-  machine.touch(view.size());
+  machine.read(view.size());
   std::vector<Piece> pieces;
   size_t end = view.size() - trailing_space(view);
   while (end > 0 && machine.hold(sizeof(Piece))) {
@@ -172,7 +172,7 @@ Text replaced(Machine& machine, const Text& text, const Text& old, const Text& w
               int64_t count_max) {
   Builder out(machine);
   const std::string_view view = text.view();
-  machine.touch(view.size());
+  machine.search(view.size());
   size_t copied = 0;
   size_t from = 0;
   for (int64_t count = 0; (count_max < 0 || count < count_max) && machine.step(); ++count) {
@@ -191,10 +191,6 @@ Text replaced(Machine& machine, const Text& text, const Text& old, const Text& w
   return out.take();
 }
 
-void add_fill(Builder& out, const Text& fill, int64_t count) {
-  for (; count > 0 && out.growing(); --count) out.add(fill);
-}
-
 Value padded(Machine& machine, const StringObject& string, int64_t width, const Text& fill,
              Align align) {
   const int64_t missing = width - string.length;
@@ -204,9 +200,9 @@ Value padded(Machine& machine, const StringObject& string, int64_t width, const 
   int64_t left = align == Align::kRight ? missing : 0;
   if (align == Align::kCenter) left = missing / 2 + (missing & width & 1);
   Builder out(machine);
-  add_fill(out, fill, left);
+  out.add_repeated(fill, left);
   out.add(string.text);
-  add_fill(out, fill, missing - left);
+  out.add_repeated(fill, missing - left);
   return make_string(machine, out.take(), string.markup);
 }
 
@@ -227,7 +223,7 @@ Value mapped(Machine& machine, const StringObject& string, Map map) {
     }
     out.add(changed, origin);
   });
-  machine.touch(7 * string.text.size());
+  machine.read(string.text.size());
   return make_string(machine, out.take(), string.markup);
 }
 

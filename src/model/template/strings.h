@@ -55,7 +55,5 @@ enum class Align : uint8_t { kLeft, kRight, kCenter };
 // At least `width` code points. `fill`: one code point.
 Value padded(Machine& machine, const StringObject& string, int64_t width, const Text& fill,
              Align align);
-// `fill` repeated.
-void add_fill(Builder& out, const Text& fill, int64_t count);
 
 }  // namespace ration::jinja

@@ -16,7 +16,12 @@ class Renderer;
 // Evaluated arguments of a call.
 struct CallArguments {
   std::vector<Value> positional;
-  std::vector<std::pair<std::string_view, Value>> keywords;
+  struct Keyword {
+    const StringObject* name;  // after ** it may be a user's
+    Value value;
+    std::string_view text() const { return name->text.view(); }
+  };
+  std::vector<Keyword> keywords;
 
   // The value of a keyword, taken out; undefined and false when it is not there.
   bool take_keyword(std::string_view name, Value& value);

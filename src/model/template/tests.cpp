@@ -50,7 +50,7 @@ bool has_case(Machine& machine, const Value& value, bool upper_case) {
   const Value text = to_str(machine, value);
   if (machine.failed()) return false;
   std::string_view rest = text.text();
-  machine.touch(4 * rest.size());
+  machine.read(rest.size());
   bool found = false;
   while (!rest.empty()) {
     const CodePoint point = read_code_point(rest);

@@ -26,8 +26,9 @@ class Text {
   std::string_view view() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
-  // How much memory it holds beyond its own object.
-  size_t heap_bytes() const { return bytes_.capacity() + flips_.capacity() * sizeof(size_t); }
+  bool only_template() const { return flips_.empty() && first_ == Origin::kTemplate; }
+  // How often the author changes.
+  size_t flips() const { return flips_.size(); }
 
   // REQUIRES: position < size().
   Origin origin_at(size_t position) const;

@@ -60,16 +60,22 @@ class Writer {
     for (int i = 0; i < level && !machine_.failed(); ++i) out_.add(*style_.indent, origin);
   }
 
+  // Who wrote the brackets and commas of a container.
+  Origin author(Origin made_by) const {
+    return style_.author == Origin::kUser ? Origin::kUser : made_by;
+  }
+
   void write_list(const ListObject& list, int level) {
-    if (list.items.empty()) return out_.add("[]", list.made_by);
-    out_.add("[", list.made_by);
+    const Origin by = author(list.made_by);
+    if (list.items.empty()) return out_.add("[]", by);
+    out_.add("[", by);
     for (size_t i = 0; i < list.items.size() && !machine_.failed(); ++i) {
-      if (i > 0) out_.add(style_.between_items, list.made_by);
-      new_line(level + 1, list.made_by);
-      write(list.items[i], level + 1, list.made_by);
+      if (i > 0) out_.add(style_.between_items, by);
+      new_line(level + 1, by);
+      write(list.items[i], level + 1, by);
     }
-    new_line(level, list.made_by);
-    out_.add("]", list.made_by);
+    new_line(level, by);
+    out_.add("]", by);
   }
 
   void write_key(const Value& key, Origin origin) {
@@ -83,7 +89,8 @@ class Writer {
   }
 
   void write_dict(const DictObject& dict, int level) {
-    if (dict.entries.empty()) return out_.add("{}", dict.made_by);
+    const Origin by = author(dict.made_by);
+    if (dict.entries.empty()) return out_.add("{}", by);
     std::vector<const DictObject::Entry*> entries;
     for (const DictObject::Entry& entry : dict.entries) entries.push_back(&entry);
     if (style_.sort_keys) {
@@ -91,16 +98,16 @@ class Writer {
         return !machine_.failed() && less(machine_, a->key, b->key);
       });
     }
-    out_.add("{", dict.made_by);
+    out_.add("{", by);
     for (size_t i = 0; i < entries.size() && !machine_.failed(); ++i) {
-      if (i > 0) out_.add(style_.between_items, dict.made_by);
-      new_line(level + 1, dict.made_by);
-      write_key(entries[i]->key, dict.made_by);
-      out_.add(style_.after_key, dict.made_by);
-      write(entries[i]->value, level + 1, dict.made_by);
+      if (i > 0) out_.add(style_.between_items, by);
+      new_line(level + 1, by);
+      write_key(entries[i]->key, by);
+      out_.add(style_.after_key, by);
+      write(entries[i]->value, level + 1, by);
     }
-    new_line(level, dict.made_by);
-    out_.add("}", dict.made_by);
+    new_line(level, by);
+    out_.add("}", by);
   }
 
   Builder& out_;

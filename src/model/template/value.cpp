@@ -48,6 +48,7 @@ StringObject::StringObject(Text value, bool is_markup) : text(std::move(value)),
 
 Value make_string(Machine& machine, Text text, bool markup) {
   machine.touch(text.size());
+  machine.hold_flips(text.flips());
   return Value::of(machine.make<StringObject>(std::move(text), markup));
 }
 
@@ -211,7 +212,7 @@ size_t byte_offset(Machine& machine, const StringObject& string, int64_t index) 
       ++offset;
     }
   }
-  machine.touch(offset);
+  machine.touch(4 * offset);
   return offset;
 }
 

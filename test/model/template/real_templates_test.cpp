@@ -1,8 +1,7 @@
-// The templates of real models, against what Python's jinja2 makes of them (expected.txt; how it
-// came
-// about: make_expected.py). The templates themselves are not ours to keep, so they are fetched;
-// what
+// The templates of real models, against what Python's jinja2 makes of them: expected.txt, which
+// make_expected.py wrote. The templates themselves are not ours to keep, so they are fetched; what
 // is not there is skipped, and the counts are printed.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 
@@ -14,8 +13,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "base/json.h"
 #include "model/gguf.h"
@@ -161,10 +158,11 @@ TEST(RealTemplates, render_as_jinja2_does) {
     total.unsupported += count.unsupported;
     total.different += count.different;
   }
-  std::printf("%d of %zu templates found, %d with every conversation equal; conversations: "
-              "%d equal, %d refused as jinja2 does, %d refused by name, %d different\n",
-              found, expected.size(), all_equal, total.equal, total.both_refuse, total.unsupported,
-              total.different);
+  std::printf(
+      "%d of %zu templates found, %d with every conversation equal; conversations: "
+      "%d equal, %d refused as jinja2 does, %d refused by name, %d different\n",
+      found, expected.size(), all_equal, total.equal, total.both_refuse, total.unsupported,
+      total.different);
   if (found == 0) GTEST_SKIP() << "no templates here: test/fetch_vocabularies.sh fetches them";
   EXPECT_GE(all_equal * 10, found * 9);
 }
