@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kDepthMax = 32;
 constexpr int64_t kValuesMax = 200'000;
+constexpr size_t kMessageBytesMax = 300;  // of what the JSON parser says
 constexpr size_t kStopsMax = 16;
 constexpr size_t kStopBytesMax = 1024;
 constexpr int64_t kTokensMax = int64_t{1} << 31;
@@ -390,7 +391,12 @@ std::variant<ChatRequest, ApiError> parse_chat_request(std::string_view body,
                    "too_many_values");
   }
   const Result<Json> parsed = parse_json(body, kDepthMax);
-  if (!parsed) return invalid("", "the body is " + parsed.error().message, "invalid_json");
+  if (!parsed) {
+    // It quotes the body: bytes that are no text, or megabytes of it.
+    const std::string_view message = parsed.error().message;
+    return invalid("", "the body is " + to_valid_utf8(message.substr(0, kMessageBytesMax)),
+                   "invalid_json");
+  }
   if (!parsed->is_object()) {
     return invalid("", fmt::format("the body is {}, wanted an object", describe(*parsed)),
                    "invalid_json");

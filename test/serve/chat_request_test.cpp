@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace ration {
 namespace {
@@ -228,6 +229,8 @@ TEST(ChatRequest, refuses_what_is_not_json) {
     EXPECT_EQ(refused_body(body).code, "invalid_json") << body;
   }
   EXPECT_EQ(refused_body(std::string(10'000, '[')).code, "invalid_json");
+  EXPECT_TRUE(is_valid_utf8(refused_body("{\"a\":\"im\xa4ge\"}").message));
+  EXPECT_LT(refused_body("{\"a\":\"" + std::string(100'000, 'x')).message.size(), 1000u);
 }
 
 TEST(ChatRequest, bounds_the_number_of_values) {
