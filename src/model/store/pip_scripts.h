@@ -10,8 +10,10 @@ namespace ration {
 // not as expected, or the index states no sha256 for the wheel, plain "pip download" runs instead.
 // Ends when its parent does, so that the next pull need not wait for it; a plain "pip download",
 // which would lose what it has, goes on to its end.
+// Exits with kDiskFull when it cannot write: then neither can the log that would say so.
+inline constexpr int kDiskFull = 74;
 inline constexpr const char* kFetchWheel = R"python(
-import hashlib, os, re, sys, threading, time
+import errno, hashlib, os, re, sys, threading, time
 rest, arguments, parent = sys.argv[1], sys.argv[2:], os.getppid()
 try:
     from pip._internal.cli.cmdoptions import make_target_python
@@ -94,8 +96,13 @@ class Fetch(DownloadCommand):
             can = bool(digest) and link.scheme in ('http', 'https')
         except (AttributeError, TypeError):
             can = False
-        if can and fetch(session, link, digest, os.path.abspath(options.download_dir)):
-            return 0
+        try:
+            if can and fetch(session, link, digest, os.path.abspath(options.download_dir)):
+                return 0
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                os._exit(74)
+            raise
         return super().run(options, arguments)
 
 sys.exit(Fetch('download', 'fetch a wheel').main(arguments))

