@@ -21,7 +21,7 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 using SteadyTime = std::chrono::steady_clock;
 
-constexpr int64_t kBodyGrowth = kMiB;
+constexpr int64_t kChargeGrowth = 256 * kKiB;
 
 SteadyTime::duration span_of(Millis span) {
   return std::chrono::duration_cast<SteadyTime::duration>(
@@ -102,6 +102,7 @@ void Connection::drop() {
   gone_ = nullptr;
   silent_ = nullptr;
   body_memory_.release();
+  unsent_memory_.release();
   error_code ignored;
   socket_.close(ignored);
   timer_.cancel();
@@ -196,21 +197,21 @@ bool Connection::on_header() {
 
 // Charges a body that has or will have so many bytes. False when the request has been refused.
 bool Connection::charge_body(int64_t bytes) {
-  const int64_t missing = bytes - body_memory_.bytes().count;
-  if (bytes <= shared_.options.body_free.count || missing <= 0) return true;
-  if (body_memory_.bytes() == Bytes{0}) {
-    Result<Charge> charge = shared_.budget.reserve(Tag::kIo, Bytes{missing});
-    if (charge) {
-      body_memory_ = std::move(*charge);
-      return true;
-    }
-    refuse(503, "insufficient_memory", charge.error());
-    return false;
-  }
-  // A body in chunks does not say how long it will be.
-  const Status grown = body_memory_.grow(Bytes{std::max(missing, kBodyGrowth)});
-  if (!grown) refuse(503, "insufficient_memory", grown.error());
-  return static_cast<bool>(grown);
+  const Status charged = charge(body_memory_, bytes);
+  if (!charged) refuse(503, "insufficient_memory", charged.error());
+  return static_cast<bool>(charged);
+}
+
+// Raises `memory` to at least so many bytes, unless they are few.
+Status Connection::charge(Charge& memory, int64_t bytes) {
+  const int64_t missing = bytes - memory.bytes().count;
+  if (bytes <= shared_.options.small.count || missing <= 0) return {};
+  // What grows once will grow again.
+  if (memory.bytes() > Bytes{0}) return memory.grow(Bytes{std::max(missing, kChargeGrowth)});
+  Result<Charge> first = shared_.budget.reserve(Tag::kIo, Bytes{missing});
+  if (!first) return first.error();
+  memory = std::move(*first);
+  return {};
 }
 
 void Connection::dispatch() {
@@ -290,8 +291,8 @@ void Connection::start(uint64_t serial, HttpReply head) {
 void Connection::send(uint64_t serial, std::string_view piece) {
   if (!answers(serial) || !started_) return;
   put_piece(piece);
-  const size_t unsent = output_.size() + flight_.size() - flight_sent_;
-  if (unsent > static_cast<size_t>(shared_.options.unsent_max.count)) return drop();
+  const auto unsent = static_cast<int64_t>(output_.size() + flight_.size() - flight_sent_);
+  if (unsent > shared_.options.unsent_max.count || !charge(unsent_memory_, unsent)) return drop();
   write();
 }
 
@@ -381,6 +382,7 @@ void Connection::write() {
 
 void Connection::on_written() {
   if (flight_sent_ < flight_.size() || !output_.empty()) return write();
+  unsent_memory_.release();
   if (state_ == State::kAnswering && ended_) return next_request();
   arm();  // the timer was set for the write; what waits now may be due earlier
 }

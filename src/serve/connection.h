@@ -86,6 +86,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void arm();
   void on_timer();
   bool charge_body(int64_t bytes);
+  Status charge(Charge& memory, int64_t bytes);
   bool answers(uint64_t serial) const {
     return state_ == State::kAnswering && !ended_ && serial == serial_;
   }
@@ -113,7 +114,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool started_ = false;    // the answer's head is out
   bool chunked_ = false;
   bool ended_ = false;
-  Charge body_memory_;  // of the body that is being read
+  Charge body_memory_;    // of the body that is being read
+  Charge unsent_memory_;  // of output_ and flight_
   std::function<void()> gone_;
   std::function<void()> silent_;
   Millis silent_span_;

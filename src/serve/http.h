@@ -28,9 +28,9 @@ struct HttpOptions {
   int64_t connections_max = 512;   // more are answered 503 and closed
   Bytes header_max{32 * kKiB};     // of a request, with its first line
   Bytes body_max{32 * kMiB};       // of one request
-  Bytes body_free{64 * kKiB};      // smaller bodies are not worth a charge to the budget
+  Bytes small{16 * kKiB};          // bodies and unsent rests up to this are not charged
   Bytes unsent_max{1 * kMiB};      // of a stream whose client does not read: then it is cut
-  Bytes ahead_max{64 * kKiB};      // of further requests that a client sends before its answer
+  Bytes ahead_max{16 * kKiB};      // of further requests that a client sends before its answer
   Millis header_timeout{10'000};   // from the first byte of a request to the end of its header
   Millis body_timeout{60'000};     // from there to the end of its body
   Millis idle_timeout{75'000};     // between requests
@@ -89,7 +89,8 @@ class HttpServer {
  public:
   // Binds and listens; nothing is answered before start(). kUnavailable when the port is in use,
   // with by whom if that can be seen; kInvalid for an address that is none of this machine's; kIo.
-  // Bodies are charged to `budget` while they are read, under Tag::kIo. REQUIRES: it outlives this.
+  // What is being read, and what slow clients leave unsent of a stream, is charged to `budget`
+  // under Tag::kIo. REQUIRES: it outlives this.
   static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, Budget& budget,
                                                     HttpHandler handler, HttpErrorBody error_body);
   ~HttpServer();  // as stop(0)

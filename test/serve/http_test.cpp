@@ -67,7 +67,7 @@ struct Echo {
   }
 
   void flood(const std::shared_ptr<Exchange>& exchange) {
-    if (gone > 0 || flooded > 64 * kMiB) return;
+    if (gone > 0 || flooded >= flood_max) return;
     exchange->send(std::string(64 * kKiB, 'x'));
     flooded += 64 * kKiB;
     server->post([this, exchange] { flood(exchange); });
@@ -92,8 +92,9 @@ struct Echo {
   std::atomic<int> gone = 0;
   std::atomic<int> holding = 0;
   std::atomic<int64_t> flooded = 0;
+  std::atomic<int64_t> flood_max = 256 * kMiB;
   std::vector<std::shared_ptr<Exchange>> held;
-  Budget budget{"test", {.hard = Bytes{64 * kMiB}}};
+  Budget budget{"test", {.hard = Bytes{16 * kMiB}}};
   std::unique_ptr<HttpServer> server;
 };
 
@@ -222,7 +223,7 @@ TEST(Http, answers_a_client_that_sends_on_after_a_refusal) {
 }
 
 TEST(Http, charges_bodies_to_the_budget_before_they_come) {
-  Echo echo({.body_free = Bytes{100}});
+  Echo echo({.small = Bytes{100}});
   Result<Charge> most = echo.budget.reserve(Tag::kScratch, echo.budget.available() - Bytes{1500});
   ASSERT_TRUE(most);
   Client first(echo.port());
@@ -308,8 +309,22 @@ TEST(Http, cuts_a_client_that_does_not_read) {
   EXPECT_TRUE(echo.empties());
 }
 
+TEST(Http, charges_what_a_client_does_not_read_and_cuts_it_when_that_is_too_much) {
+  Echo echo({.unsent_max = Bytes{kGiB}});
+  const Bytes before = echo.budget.available();
+  Client client(echo.port(), 4096);
+  client.get("/flood");
+  EXPECT_TRUE(echo.reaches(echo.gone, 1));
+  // The budget, the kernel's own buffers, and what is sent before it is refused.
+  EXPECT_GE(echo.flooded, before.count - kMiB);
+  EXPECT_LE(echo.flooded, before.count + 32 * kMiB);
+  EXPECT_TRUE(echo.empties());
+  EXPECT_EQ(echo.budget.available(), before);
+}
+
 TEST(Http, cuts_a_client_that_takes_nothing_for_too_long) {
   Echo echo({.unsent_max = Bytes{kGiB}, .write_timeout = Millis{200}});
+  echo.flood_max = 10 * kMiB;  // more than the kernel takes, less than the budget
   Client client(echo.port(), 4096);
   client.get("/flood");
   EXPECT_TRUE(echo.reaches(echo.gone, 1));
