@@ -136,7 +136,7 @@ std::string Bench::rates(const Timings& timings, int64_t tokens) const {
 std::string Bench::to_json() const {
   const Network& network = session_.model->network();
   std::string out = "{\"model\":";
-  append_json_string(out, session_.model->name());
+  append_json_string(out, session_.name);
   out += fmt::format(
       ",\"family\":\"{}\",\"isa\":\"{}\",\"threads\":{},\"settings\":{{\"prefill\":{},\"decode\":{}"
       ","
@@ -163,8 +163,8 @@ std::string Bench::to_json() const {
 }
 
 std::string Bench::to_text() const {
-  std::string out = fmt::format("{} ({}, {} threads)\n", session_.model->name(),
-                                session_.kernels->isa, session_.pool.threads());
+  std::string out = fmt::format("{} ({}, {} threads)\n", session_.name, session_.kernels->isa,
+                                session_.pool.threads());
   if (!prefill_.seconds.empty()) {
     out += fmt::format("prefill {:>5} tokens     {:>9.1f} tok/s\n", settings_.prefill,
                        static_cast<double>(settings_.prefill) / prefill_.median());

@@ -137,7 +137,7 @@ Result<int> run_chat(const Settings& settings) {
   Result<std::unique_ptr<Session>> session = Session::open(settings, {});
   if (!session) return session.error();
   if (!(*session)->model->chat_template()) {
-    return Error{Code::kUnsupported, fmt::format("{} cannot chat: {}", (*session)->model->name(),
+    return Error{Code::kUnsupported, fmt::format("{} cannot chat: {}", (*session)->name,
                                                  (*session)->model->template_problem())};
   }
   if (!settings.quiet) note("ration: " + (*session)->summary() + "; /help lists commands");

@@ -1,6 +1,5 @@
 // ration pull, list, show, rm: the models on this machine.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -153,10 +152,7 @@ Result<int> run_pull(const Settings& settings) {
   const SteadyClock clock;
   Result<Store> store = Store::open(clock, {.offline = settings.offline});
   if (!store) return store.error();
-  ProgressLine line({.terminal = ::isatty(STDERR_FILENO) == 1}, [&](std::string_view text) {
-    if (settings.quiet) return;
-    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-  });
+  ProgressLine line = progress_line(settings);
   const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
   Result<ResolvedModel> model = store->pull(reference, {.progress = line.sink(&interrupted())});
   line.finish();

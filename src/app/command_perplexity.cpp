@@ -88,7 +88,7 @@ std::string to_json(const Session& session, std::span<const Position> positions,
   std::string out = fmt::format(
       "{{\"model\":\"{}\",\"isa\":\"{}\",\"context\":{},\"positions_scored\":{},"
       "\"nll_mean\":{:.9g},\"perplexity\":{:.9g},\"positions\":[\n",
-      session.model->name(), session.kernels->isa, window, positions.size(), mean, std::exp(mean));
+      session.name, session.kernels->isa, window, positions.size(), mean, std::exp(mean));
   for (size_t i = 0; i < positions.size(); ++i) {
     const Position& position = positions[i];
     out += fmt::format("{{\"token\":{},\"logprob\":{:.7g}", position.token, position.logprob);

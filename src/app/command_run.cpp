@@ -28,9 +28,8 @@ Result<std::vector<Token>> encode_prompt(const Session& session, const Settings&
                                          const std::string& text) {
   if (settings.raw || !session.model->chat_template()) {
     if (!settings.raw && settings.system) {
-      return Error{
-          Code::kUnsupported,
-          fmt::format("--system needs a chat template, and {} has none", session.model->name())};
+      return Error{Code::kUnsupported,
+                   fmt::format("--system needs a chat template, and {} has none", session.name)};
     }
     return session.model->encode_text(text);
   }

@@ -14,20 +14,14 @@
 namespace ration {
 namespace {
 
-// What requests may call the model: as it was asked for, its short name, and its file's name.
+// What requests may call the model: its name, and what the command line called it.
 std::vector<std::string> model_names(const Session& session, const Settings& settings) {
   std::vector<std::string> names;
   const auto add = [&](const std::string& name) {
     if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(name);
   };
-  const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
-  Result<Store> store = Store::open(session.clock, {.offline = true});
-  if (store) {
-    const Result<ResolvedModel> resolved = store->resolve(reference, {.pull_if_missing = false});
-    if (resolved && resolved->origin != Origin::kFile) add(resolved->name);
-  }
-  add(session.model->name());
-  add(reference);
+  add(session.name);
+  add(settings.model.empty() ? Store::default_model() : settings.model);
   return names;
 }
 

@@ -142,6 +142,9 @@ Result<Parsed> parse_arguments(int argc, char** argv) {
   app.footer(exit_footer());
   app.formatter(std::make_shared<Help>());  // inherited by the commands below
   app.require_subcommand(1);
+  for (const Option& option : options()) {
+    if (option.only.empty()) add_option(app, option, parsed.settings, words);
+  }
   std::vector<std::pair<CLI::App*, const Command*>> subs;
   for (const Command& command : commands()) {
     subs.emplace_back(add_command(app, command, parsed.settings, words), &command);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -125,13 +126,21 @@ Session::Session(const Settings& settings, Config config_in, Bytes limit)
       budget("memory", {.hard = limit}),
       pool(settings.threads > 0 ? settings.threads : machine.cpus_usable) {}
 
+ProgressLine progress_line(const Settings& settings) {
+  winsize size{};
+  const bool terminal = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0;
+  const int columns = terminal && size.ws_col > 0 ? size.ws_col : 80;
+  return {{.terminal = terminal, .columns = columns}, [&settings](std::string_view text) {
+            if (settings.quiet) return;
+            [[maybe_unused]] const ssize_t written =
+                ::write(STDERR_FILENO, text.data(), text.size());
+          }};
+}
+
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock) {
   Result<Store> store = Store::open(clock, {.offline = settings.offline});
   if (!store) return store.error();
-  ProgressLine line({.terminal = ::isatty(STDERR_FILENO) == 1}, [&](std::string_view text) {
-    if (settings.quiet) return;
-    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-  });
+  ProgressLine line = progress_line(settings);
   const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
   Result<ResolvedModel> model = store->resolve(
       reference, {.pull_if_missing = true, .pull = {.progress = line.sink(&interrupted())}});
@@ -193,7 +202,7 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
 
 std::string Session::summary() const {
   const EngineOptions& options = engine->options();
-  return fmt::format("{}: context {} of {} tokens, {} of {} in use, {} threads, {}", model->name(),
+  return fmt::format("{}: context {} of {} tokens, {} of {} in use, {} threads, {}", name,
                      options.context, model->network().context_trained,
                      to_text(budget.report().used_total), to_text(budget.hard()), pool.threads(),
                      kernels->isa);

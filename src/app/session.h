@@ -18,6 +18,9 @@
 
 namespace ration {
 
+// Shows how far a pull is on standard error, unless told to be quiet. REQUIRES: settings outlives it.
+ProgressLine progress_line(const Settings& settings);
+
 // Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on
 // standard error. An empty reference means the default model.
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock);

@@ -31,7 +31,7 @@ struct Settings {
   std::optional<std::string> prompt_file;  // -f; "-" is standard input
   std::optional<std::string> system;       // system message
   std::optional<std::string> config_file;
-  bool raw = false;                        // no chat template
+  bool raw = false;  // no chat template
   bool json = false;
   bool special = false;  // show or parse special tokens
   bool quiet = false;
