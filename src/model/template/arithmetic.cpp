@@ -1,6 +1,6 @@
 // Python's arithmetic: integers that never wrap (they are refused when they leave 64 bits), floats,
 // and the operators of strings and lists.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

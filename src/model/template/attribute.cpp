@@ -1,6 +1,6 @@
 // x.name, x[key] and x[a:b]: Python's look-ups inside the sandbox. Nothing that begins with two
 // underscores is ever reached, and nothing that would change its object.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "model/template/operations.h"

@@ -1,5 +1,5 @@
 // Calls: of macros, methods, functions, loops and joiners; and how arguments meet parameters.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

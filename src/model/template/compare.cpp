@@ -1,5 +1,5 @@
 // Equality, order and membership as Python has them, and the dict look-ups built on them.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
 // Expressions.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/template/operations.h"
 #include "model/template/render.h"

@@ -1,5 +1,5 @@
 // Statements.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/template/operations.h"
 #include "model/template/render.h"

@@ -1,5 +1,5 @@
 // Filters that walk something and give its elements.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

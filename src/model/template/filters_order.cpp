@@ -1,5 +1,5 @@
 // Filters that compare elements: sort, group, pick the least or the greatest, drop repeats.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <set>

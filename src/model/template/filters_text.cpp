@@ -1,5 +1,5 @@
 // Filters that make text. As in Jinja, most take any value and work on its str().
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "model/template/escape.h"

@@ -1,6 +1,6 @@
 // "..." % values and "...".format(...). What the format says belongs to the format's author, what
 // the values say to theirs.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "model/template/escape.h"

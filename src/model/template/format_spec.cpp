@@ -1,6 +1,6 @@
 #include "model/template/format_spec.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstdlib>

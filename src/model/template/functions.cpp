@@ -1,5 +1,5 @@
 // The global functions. To add one: write it, add its row.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 #include "model/template/lexer.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

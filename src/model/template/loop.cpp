@@ -1,5 +1,5 @@
 // The for statement and its `loop`.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/template/operations.h"
 #include "model/template/render.h"

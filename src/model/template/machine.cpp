@@ -1,6 +1,6 @@
 #include "model/template/machine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace ration::jinja {
 

@@ -1,7 +1,7 @@
 // The table of methods, and the methods of lists, dicts, loops and cyclers.
 #include "model/template/methods.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // Methods of strings that look for something in them. Positions are code points, as in Python.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Methods of strings that make another string, or ask what kind of letters they have.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "model/template/methods.h"

@@ -1,6 +1,6 @@
 // The expressions of the grammar, loosest binding first: choice, or, and, not, comparison, + and -,
 // ~, * / // %, **, sign, postfix, filters and tests.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <cstdlib>

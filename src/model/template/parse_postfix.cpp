@@ -1,5 +1,5 @@
 // What follows an expression: subscripts, calls, filters and tests.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/template/parser.h"
 #include "model/template/tables.h"

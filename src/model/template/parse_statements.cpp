@@ -1,5 +1,5 @@
 // The statements of the grammar: everything between {% and %}.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

@@ -1,6 +1,6 @@
 #include "model/template/parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // str() and repr() as Python writes them. Brackets and commas belong to whoever made the container,
 // strings to their authors, numbers and names to the template: they cannot spell a special token.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/template/escape.h"
 #include "model/template/operations.h"

@@ -1,5 +1,5 @@
 // The table of tests (x is NAME). To add one: write its function, add its row.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // json.dumps as chat templates are given it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 
