@@ -1,6 +1,5 @@
 // serve/chat_response.h - answers of /v1/chat/completions as JSON, written by hand: a stream pays
-// for
-// every token. Private to serve/.
+// for every token. Private to serve/.
 #pragma once
 
 #include <cstdint>

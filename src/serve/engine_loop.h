@@ -52,8 +52,7 @@ class EngineLoop {
   // No news of this answer are wanted any more. Unknown keys are ignored.
   void cancel(uint64_t key);
   // Lets run() end: when nothing is left to do, or after the grace by cancelling the rest. Again
-  // with
-  // a shorter grace: cuts it.
+  // with a shorter grace: cuts it.
   void stop(Millis grace);
 
   // Works until stopped.

@@ -1,11 +1,9 @@
 // serve/http.h - HTTP/1.1 on one thread: requests in, whole or streamed answers out. Knows nothing
-// of
-// what is asked and answered.
+// of what is asked and answered.
 //
 // A connection reads one request at a time and hands it to the handler with an Exchange to answer
 // through. While it is answered the connection goes on reading, so it notices at once when the
-// client
-// goes away. Every size and every wait is bounded by HttpOptions. Private to serve/.
+// client goes away. Every size and every wait is bounded by HttpOptions. Private to serve/.
 #pragma once
 
 #include <cstdint>

@@ -8,8 +8,7 @@
 namespace ration {
 
 // "ollama (process 4711)", from /proc/net/tcp, tcp6 and every /proc/PID/fd; nullopt when it cannot
-// be
-// seen (another user's process) or nothing listens there.
+// be seen (another user's process) or nothing listens there.
 std::optional<std::string> port_owner(int port, const std::filesystem::path& proc = "/proc");
 
 }  // namespace ration

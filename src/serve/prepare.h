@@ -1,6 +1,5 @@
 // serve/prepare.h - from the body of a request to what the engine can begin: parsed, checked
-// against
-// the model, rendered and tokenised, on a thread of its own. Private to serve/.
+// against the model, rendered and tokenised, on a thread of its own. Private to serve/.
 #pragma once
 
 #include <atomic>

@@ -246,8 +246,7 @@ void Routes::prepared(uint64_t key, const ChatTraits& traits) {
 }
 
 // A stream says that it lives. From then on a failure can only be an event, so this waits as long
-// as
-// clients and proxies surely do.
+// as clients and proxies surely do.
 void Routes::on_silent(uint64_t key) {
   const auto chat = chats_.find(key);
   if (chat != chats_.end()) put(chat->second, ": ping\n\n");

@@ -6,9 +6,8 @@
 //
 // Who does what: one io thread owns the connections; one prepare thread parses requests, renders
 // templates and tokenises, so that a long prompt holds up neither streams nor steps; the thread
-// that
-// calls run() owns the Runner and does the steps. Queues between them are bounded by the number of
-// answers under way; when that is reached, a request is refused at once with 503.
+// that calls run() owns the Runner and does the steps. Queues between them are bounded by the
+// number of answers under way; when that is reached, a request is refused at once with 503.
 //
 //   Result<std::unique_ptr<Server>> server = Server::listen(parts, {.names = {"smollm2"}});
 //   if (!server) return server.error();
@@ -68,8 +67,8 @@ struct ServeParts {
 class Server {
  public:
   // Listens; connections wait until run(). kUnavailable when the port is in use, with by whom if
-  // that
-  // can be seen; kInvalid when the host is none of ours; kUnsupported when the model cannot chat.
+  // that can be seen; kInvalid when the host is none of ours; kUnsupported when the model cannot
+  // chat.
   static Result<std::unique_ptr<Server>> listen(const ServeParts& parts, ServeOptions options);
   ~Server();
   Server(const Server&) = delete;
