@@ -18,7 +18,8 @@
 
 namespace ration {
 
-// Shows how far a pull is on standard error, unless told to be quiet. REQUIRES: settings outlives it.
+// Shows how far a pull is on standard error, unless told to be quiet. REQUIRES: settings outlives
+// it.
 ProgressLine progress_line(const Settings& settings);
 
 // Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on

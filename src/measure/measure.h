@@ -76,8 +76,7 @@ struct ProcessMemory {
 // kUnavailable when the file or the two main fields are missing.
 Result<ProcessMemory> read_process_memory(const Files& files);
 
-// Starts resident_peak anew from what is resident now. kUnavailable where the kernel does not let
-// us.
+// Starts resident_peak anew from what is resident now. kUnavailable where the kernel forbids it.
 Status reset_resident_peak(const Files& files);
 
 // What the machine and the cgroup leave us. Absent facts are null.
@@ -87,8 +86,8 @@ struct MachineMemory {
   std::optional<Bytes> swap_total{};
   std::optional<Bytes> swap_free{};
   std::optional<Bytes> cgroup_limit{};  // the least on the way to the root, version 1 or 2
-  std::optional<Bytes>
-      cgroup_used{};  // of the group with that limit, without file cache it can drop
+  // Of the group with that limit, without file cache it can drop.
+  std::optional<Bytes> cgroup_used{};
   // The lesser of `available` and what the cgroup leaves; null when neither is known.
   std::optional<Bytes> usable() const;
 };
@@ -214,8 +213,8 @@ struct EnergyRung {
   Method method = Method::kUnknown;
   bool available = false;
   std::string reason{};  // what is there, or what is missing
-  std::string
-      remedy{};  // the command, or words, that would make it available; "" when nothing would
+  // The command, or words, that would make it available; "" when nothing would.
+  std::string remedy{};
 };
 
 // The energy sources of this machine. Opening never fails: what is missing is in doctor().
@@ -340,8 +339,8 @@ struct Bill {
   Energy energy{};
   Bytes network{};
   std::optional<DollarRange> dollars{};
-  std::string
-      stop_cause{};  // "end", "stop", "tokens", "context", "deadline", "joules", "cancelled", ...
+  // "end", "stop", "tokens", "context", "deadline", "joules", "cancelled", ...
+  std::string stop_cause{};
 };
 
 // Copies the peaks of `report`.

@@ -31,8 +31,8 @@ class Model {
   // Why chat_template() is null, or "".
   const std::string& template_problem() const { return template_problem_; }
   // The tokens of a conversation, by the chat template; `input`'s bos_token and eos_token are
-  // filled
-  // in here. kUnsupported when there is no template; the template's own words when it refuses.
+  // filled in here. kUnsupported when there is no template; the template's own words when it
+  // refuses.
   Result<std::vector<Token>> encode_chat(TemplateInput input) const;
   // The tokens of a plain text that the model shall continue.
   std::vector<Token> encode_text(std::string_view text) const;

@@ -1,10 +1,8 @@
 // run/runner.h - requests in, tokens out: whoever is here shares each step of the engine.
 //
 // A step holds one token of every answer that is being written, and fills the rest with prompts,
-// the
-// oldest first. When the cache is full the youngest answer steps back, and is computed again later
-// in
-// the same roles: every answer is what it would have been alone.
+// the oldest first. When the cache is full the youngest answer steps back, and is computed again
+// later in the same roles: every answer is what it would have been alone.
 // Private to run/; run/run.h hands it on.
 #pragma once
 
@@ -70,16 +68,14 @@ class Listener {
 using RequestId = uint64_t;
 
 // single-thread: submit, cancel and step are called by one thread. Everything given to the
-// constructor
-// outlives it. Time is a parameter, so the same object runs on a simulated clock.
+// constructor outlives it. Time is a parameter, so the same object runs on a simulated clock.
 class Runner {
  public:
   Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor);
   ~Runner();
 
   // Checks and queues. kInvalid: no prompt, bad sampler options, or a prompt longer than the
-  // context
-  // (both numbers are in the message). kOverBudget: the prompt can never fit the cache.
+  // context (both numbers are in the message). kOverBudget: the prompt can never fit the cache.
   // REQUIRES: the listener lives until its on_finish.
   Result<RequestId> submit(Request request, Listener& listener);
   // The answer ends at the next step(); unknown ids are ignored (it may have just finished).

@@ -1,6 +1,5 @@
 // Any bytes as the body of a chat request: a request that keeps its promises and that a template
-// can
-// read, or a refusal in words a client can show. Never a crash.
+// can read, or a refusal in words a client can show. Never a crash.
 #include <cstdint>
 #include <string>
 #include <string_view>

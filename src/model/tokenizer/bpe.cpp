@@ -16,8 +16,7 @@ namespace ration {
 namespace {
 
 // GPT-2's byte alphabet: a printable character for each byte, so that token texts hold no spaces
-// and
-// no control characters. Printable Latin-1 stands for itself, the other 68 bytes for U+0100
+// and no control characters. Printable Latin-1 stands for itself, the other 68 bytes for U+0100
 // onwards.
 class ByteAlphabet {
  public:

@@ -73,8 +73,7 @@ inline size_t stated_length(char first) {
 }
 
 // Reads leniently: overlong forms and surrogates are accepted as the number they spell. U+FFFD and
-// one
-// byte for what is not even that, or lies above U+10FFFF. REQUIRES: not empty.
+// one byte for what is not even that, or lies above U+10FFFF. REQUIRES: not empty.
 struct LenientCodePoint {
   uint32_t code;
   uint16_t bytes;

@@ -9,10 +9,8 @@ namespace ration {
 namespace {
 
 // A node of the double array in one word, as the Darts library packs it: bits 0-7 the byte that
-// leads
-// here, bit 8 whether a value hangs below, bits 10-30 the offset to the children (in units of 256
-// when
-// bit 9 is set). A word with bit 31 set is a value.
+// leads here, bit 8 whether a value hangs below, bits 10-30 the offset to the children (in units of
+// 256 when bit 9 is set). A word with bit 31 set is a value.
 constexpr uint32_t kValueBit = 1u << 31;
 uint32_t children_of(uint32_t node) { return (node >> 10) << ((node & (1u << 9)) >> 6); }
 uint32_t label_of(uint32_t node) { return node & (kValueBit | 0xff); }

@@ -1,6 +1,5 @@
 // model/tokenizer/merge.h - the greedy merging that BPE and SPM share: of all neighbouring pairs
-// that
-// may merge, the best one (the leftmost of equals) does, again and again.
+// that may merge, the best one (the leftmost of equals) does, again and again.
 #pragma once
 
 #include <algorithm>
@@ -137,8 +136,7 @@ void merge_symbols(MergeScratch& scratch, uint32_t end, const Lookup& lookup) {
 }
 
 // Which characters ever stand beside each other inside a token: between any others a long text can
-// be
-// cut before merging, with the same result. No false negatives, some false positives.
+// be cut before merging, with the same result. No false negatives, some false positives.
 // shared-const after the last add().
 class Neighbours {
  public:

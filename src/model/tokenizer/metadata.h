@@ -55,8 +55,7 @@ struct TokenizerMetadata {
 Result<TokenizerMetadata> read_metadata(const Gguf& file);
 
 // What read_metadata checks beyond types: counts that must agree, ids in range, finite scores.
-// Every
-// maker of a tokenizer relies on it.
+// Every maker of a tokenizer relies on it.
 Status check_metadata(const TokenizerMetadata& metadata);
 
 // The tokenizer itself. REQUIRES nothing: calls check_metadata. Copies what it needs.

@@ -23,8 +23,7 @@ inline size_t skip(std::string_view text, size_t at, uint16_t flags) {
 }
 
 // blank_until: in and out, an offset before which white space at `at` has no newline; 0 at first.
-// It
-// keeps a long run that is cut into many pieces from being searched for each.
+// It keeps a long run that is cut into many pieces from being searched for each.
 size_t match_word(std::string_view text, size_t at, const WordRule& rule, size_t& blank_until);
 size_t match_gpt2(std::string_view text, size_t at);
 size_t match_kimi(std::string_view text, size_t at);

@@ -3,8 +3,7 @@
 // user-defined ones anywhere, control tokens only where asked.
 //
 // The longest token wins wherever it stands, then the next longest in what is left, and so on;
-// equal
-// lengths by id; one token's own occurrences from left to right.
+// equal lengths by id; one token's own occurrences from left to right.
 #pragma once
 
 #include <array>

@@ -2,8 +2,7 @@
 // scanners: what the models' authors wrote as regular expressions, in linear time and no stack.
 //
 // A pre-tokeniser is a list of stages; each cuts every piece that the stage before left. Where a
-// stage
-// matches nothing, the text up to its next match is one piece.
+// stage matches nothing, the text up to its next match is one piece.
 #pragma once
 
 #include <cstdint>

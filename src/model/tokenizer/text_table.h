@@ -38,9 +38,8 @@ inline uint64_t hash_text(std::string_view text) {
 }
 
 // Open addressing over ids whose keys are stored elsewhere. A slot holds 22 bits of id and 10 bits
-// of
-// the hash, so that nearly every probe that fails does so without touching the key.
-// shared-const after the last insert().
+// of the hash, so that nearly every probe that fails does so without touching the key. shared-const
+// after the last insert().
 class TaggedIndex {
  public:
   // Empties it and makes room for `count` ids.

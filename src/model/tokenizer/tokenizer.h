@@ -1,9 +1,8 @@
 // model/tokenizer/tokenizer.h - text to token ids and back, from a GGUF file's own vocabulary.
 //
 // Families: BPE ("gpt2" with its pre-tokenisers), SPM ("llama"), WPM ("bert"), UGM ("t5"). An
-// unknown
-// family or pre-tokeniser is refused by name. To add a pre-tokeniser: one row in the table of
-// tokenizer/pre_tokenizer.cpp, then test/model/tokenizer/make_expected.py.
+// unknown family or pre-tokeniser is refused by name. To add a pre-tokeniser: one row in the table
+// of tokenizer/pre_tokenizer.cpp, then test/model/tokenizer/make_expected.py.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +29,8 @@ struct EncodeOptions {
 class Tokenizer {
  public:
   // kUnsupported names the tokenizer.ggml.model or .pre that we do not know; kCorrupt when the
-  // tables
-  // contradict each other. The tokenizer copies what it needs: the file may be closed afterwards.
+  // tables contradict each other. The tokenizer copies what it needs: the file may be closed
+  // afterwards.
   static Result<std::unique_ptr<Tokenizer>> make(const Gguf& file);
   virtual ~Tokenizer() = default;
 
@@ -41,15 +40,13 @@ class Tokenizer {
   // linear in the text, memory at most about 60 bytes a byte of text.
   virtual std::vector<Token> encode(std::string_view text, const EncodeOptions& options) const = 0;
   // Special tokens are looked for in each stretch of one origin, and control tokens only in what
-  // the
-  // template wrote. What is left of neighbouring stretches is one text again, as it was when the
-  // model was trained: cutting a text into spans does not change its tokens.
+  // the template wrote. What is left of neighbouring stretches is one text again, as it was when
+  // the model was trained: cutting a text into spans does not change its tokens.
   virtual std::vector<Token> encode(const Prompt& prompt, bool add_special) const = 0;
 
   // The bytes a token stands for; a control token gives "" unless `show_special`, an id outside of
   // the vocabulary always. The pieces of a token list joined are its text: bytes may be cut inside
-  // a
-  // code point, and SPM's first word keeps the space that was put before it.
+  // a code point, and SPM's first word keeps the space that was put before it.
   virtual std::string piece(Token token, bool show_special) const = 0;
   virtual std::string decode(std::span<const Token> tokens, bool show_special) const = 0;
 

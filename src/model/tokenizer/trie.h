@@ -11,8 +11,7 @@
 namespace ration {
 
 // A byte trie whose single-token tails are not spelt out: a node with one token left below it
-// points
-// at the token. 12 bytes a node. shared-const. Borrows the vocabulary.
+// points at the token. 12 bytes a node. shared-const. Borrows the vocabulary.
 class TokenTrie {
  public:
   TokenTrie(const Vocabulary& vocabulary, std::vector<Token> tokens);

@@ -262,8 +262,7 @@ void Vocabulary::settle_exceptions() {
 }
 
 // GGUF does not carry what Hugging Face's tokenizer files call lstrip and rstrip; it follows from
-// the
-// kind of model.
+// the kind of model.
 void Vocabulary::set_strip_flags(const TokenizerMetadata& metadata) {
   std::string name = metadata.name;
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

@@ -1,12 +1,9 @@
 // peer_ids VOCABULARY TEXTS [PRE [MODEL]]: prints the ids that llama.cpp gives each text; built and
-// run by
-// make_expected.py, never by the project's build.
+// run by make_expected.py, never by the project's build.
 //
 // TEXTS: per text a mode character ('p' plain, 's' with special tokens added and parsed), its
-// length
-// in decimal, a newline, then the bytes and a newline. PRE and MODEL override the file's
-// pre-tokeniser
-// and tokenizer model. Out: per text one line of ids, at once.
+// length in decimal, a newline, then the bytes and a newline. PRE and MODEL override the file's
+// pre-tokeniser and tokenizer model. Out: per text one line of ids, at once.
 #include <cstdio>
 #include <cstring>
 #include <string>

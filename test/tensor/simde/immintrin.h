@@ -1,6 +1,6 @@
 // test/tensor/simde/immintrin.h - stands in for the compiler's header when the AVX-512 set is built
-// for
-// machines without AVX-512: SIMDe (Debian package libsimde-dev) gives the same functions from AVX2.
+// for machines without AVX-512: SIMDe (Debian package libsimde-dev) gives the same functions from
+// AVX2.
 //
 // Only the tests are built with this folder in front of the include path.
 #pragma once
