@@ -11,8 +11,8 @@
 namespace ration {
 namespace {
 
-KvShape kv_shape(const Network& network) {
-  return {network.layers, network.kv_heads, network.head_size};
+KvShape kv_shape(const Network& network, KvType type) {
+  return {network.layers, network.kv_heads, network.head_size, type};
 }
 
 }  // namespace
@@ -33,8 +33,8 @@ Bytes Engine::workspace_bytes(const Network& network, const Kernels& kernels, in
   return Workspace::bytes(network, kernels, threads, options);
 }
 
-Bytes Engine::kv_block_bytes(const Network& network) {
-  return Bytes{kv_shape(network).block_bytes()};
+Bytes Engine::kv_block_bytes(const Network& network, KvType type) {
+  return Bytes{kv_shape(network, type).block_bytes()};
 }
 
 Engine::Engine(std::shared_ptr<const Model> model, const Kernels& kernels, Pool& pool,
@@ -59,7 +59,7 @@ Result<std::unique_ptr<Engine>> Engine::make(std::shared_ptr<const Model> model,
   if (!workspace) return workspace.error();
   engine->workspace_ = std::move(*workspace);
   Result<std::unique_ptr<KvPool>> kv =
-      KvPool::make(kv_shape(network), kv_blocks_for(options.kv_tokens), budget);
+      KvPool::make(kv_shape(network, options.kv_type), kv_blocks_for(options.kv_tokens), budget);
   if (!kv) return kv.error();
   engine->kv_ = std::move(*kv);
   return engine;

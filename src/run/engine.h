@@ -25,6 +25,7 @@ struct EngineOptions {
   int64_t kv_tokens = 0;          // tokens that all sequences together may hold
   int64_t step_tokens_max = 128;  // most tokens of one step
   int64_t logit_rows_max = 1;     // most positions of one step whose logits are wanted
+  KvType kv_type = KvType::kF16;
 };
 
 // Who wrote a token. The arithmetic of the two may differ; the arithmetic inside one may not.
@@ -93,7 +94,7 @@ class Engine {
   // What Engine::make would take for its workspace, and what a block of 32 tokens takes.
   static Bytes workspace_bytes(const Network& network, const Kernels& kernels, int threads,
                                const EngineOptions& options);
-  static Bytes kv_block_bytes(const Network& network);
+  static Bytes kv_block_bytes(const Network& network, KvType type = KvType::kF16);
 
  private:
   Engine(std::shared_ptr<const Model> model, const Kernels& kernels, Pool& pool,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace ration {
 namespace {
@@ -215,8 +216,12 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
   const int64_t slot = token.position % kKvBlockTokens;
   std::byte* cached = token.block +
                       (is_key ? kv_.key_offset(layer, head) : kv_.value_offset(layer, head)) +
-                      slot * size * 2;
-  kernels_.to_f16(x, size, reinterpret_cast<uint16_t*>(cached));
+                      slot * kv_.vector_bytes();
+  if (kv_.type == KvType::kF16) {
+    kernels_.to_f16(x, size, reinterpret_cast<uint16_t*>(cached));
+  } else {
+    std::memcpy(cached, x, static_cast<size_t>(kv_.vector_bytes()));
+  }
 }
 
 // Work is dealt by (token, query head); neighbours that share a key/value head go in one call.
@@ -235,6 +240,7 @@ void Pass::attend(const AttentionStage& stage, int64_t layer, int worker) {
     kernels_.attend({.query = space_.query + (t * heads + head) * size,
                      .heads = count,
                      .head_size = size,
+                     .type = kv_.type,
                      .blocks = token.blocks,
                      .key_offset = kv_.key_offset(layer, kv_head),
                      .value_offset = kv_.value_offset(layer, kv_head),

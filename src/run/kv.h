@@ -3,7 +3,7 @@
 //
 // Source    Kwon et al. 2023, "Efficient Memory Management for Large Language Model Serving with
 //           PagedAttention", sec. 4.1 (blocks and block tables).
-// Layout    one block = [layer][key, value][kv head][32 tokens][head_size] F16: a head's 32 keys
+// Layout    one block = [layer][key, value][kv head][32 tokens][head_size]: a head's 32 keys
 //           are contiguous, so attention streams them.
 // Private to run/.
 #pragma once
@@ -23,8 +23,10 @@ struct KvShape {
   int64_t layers = 0;
   int64_t kv_heads = 0;
   int64_t head_size = 0;
+  KvType type = KvType::kF16;
 
-  int64_t head_bytes() const { return kKvBlockTokens * head_size * 2; }
+  int64_t vector_bytes() const { return head_size * kv_element_bytes(type); }
+  int64_t head_bytes() const { return kKvBlockTokens * vector_bytes(); }
   int64_t block_bytes() const { return layers * 2 * kv_heads * head_bytes(); }
   // Byte offsets inside a block of one head's keys and values.
   int64_t key_offset(int64_t layer, int64_t head) const {

@@ -25,13 +25,19 @@ namespace ration {
 // Tokens in one block of the paged cache. Blocks start at positions that are multiples of it.
 inline constexpr int64_t kKvBlockTokens = 32;
 
+// What keys and values are kept as. F32 is for measuring what F16 costs: every set leaves it to the
+// reference.
+enum class KvType : uint8_t { kF16, kF32 };
+constexpr int64_t kv_element_bytes(KvType type) { return type == KvType::kF16 ? 2 : 4; }
+
 // Attention of ONE query token, for the query heads that share one key/value head.
 struct AttendArguments {
   const float* query = nullptr;  // [heads, head_size], rotated, not yet scaled
   int64_t heads = 0;             // query heads a key/value head
   int64_t head_size = 0;
-  // blocks[p / 32] holds position p of this layer and kv head: 32 keys [32, head_size] F16 at
-  // key_offset, 32 values [32, head_size] F16 at value_offset (both in bytes).
+  // blocks[p / 32] holds position p of this layer and kv head: 32 keys [32, head_size] of `type` at
+  // key_offset, 32 values [32, head_size] at value_offset (both in bytes).
+  KvType type = KvType::kF16;
   const std::byte* const* blocks = nullptr;
   int64_t key_offset = 0;
   int64_t value_offset = 0;

@@ -1,6 +1,6 @@
 // The gates on real models, where they are on this machine: pulled (`ration pull NAME`), or as
 // NAME.gguf in the folder that RATION_TEST_MODELS names.
-//   F32         the reference kernels compute what llama.cpp computes in F32
+//   F32         the reference kernels, with an F32 cache, compute what llama.cpp computes in F32
 //   fast        the fast kernels stay as close to that as llama.cpp's own fast kernels do, the
 //               perplexity is llama.cpp's, and greedy answers leave the F32 ones only at near ties
 #include <fmt/format.h>
@@ -61,8 +61,8 @@ class ModelGate : public ::testing::TestWithParam<const char*> {
     reference_ = model_reference(GetParam());
   }
 
-  Teacher teacher(const Kernels& kernels, int64_t context) const {
-    return Teacher(model_, kernels, context, usable_cpus());
+  Teacher teacher(const Kernels& kernels, int64_t context, KvType kv_type = KvType::kF16) const {
+    return Teacher(model_, kernels, context, usable_cpus(), kv_type);
   }
 
   std::shared_ptr<const Model> model_;
@@ -93,7 +93,7 @@ TEST_P(ModelGate, kernels_are_as_close_to_f32_as_llama_cpp) {
   const ReferenceRun& run = reference_.f32;
   Distance distance;
   for (const Role role : {Role::kPrompt, Role::kGenerated}) {
-    Teacher exact = teacher(reference_kernels(), run.context);
+    Teacher exact = teacher(reference_kernels(), run.context, KvType::kF32);
     Teacher fast = teacher(best_kernels(), run.context);
     double sum = 0;
     feed_rows(run, role, std::array{&exact, &fast}, [&](int64_t at, size_t row) {

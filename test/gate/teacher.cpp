@@ -10,13 +10,14 @@
 namespace ration {
 
 Teacher::Teacher(std::shared_ptr<const Model> model, const Kernels& kernels, int64_t context,
-                 int threads)
+                 int threads, KvType kv_type)
     : budget_("gate", {.hard = Bytes{2048 * kMiB}}), pool_(threads) {
   Result<std::unique_ptr<Engine>> engine = Engine::make(std::move(model), kernels, pool_, budget_,
                                                         {.context = context,
                                                          .kv_tokens = context + kKvBlockTokens,
                                                          .step_tokens_max = kStepMax,
-                                                         .logit_rows_max = kStepMax});
+                                                         .logit_rows_max = kStepMax,
+                                                         .kv_type = kv_type});
   CHECK(engine, engine ? "" : engine.error().message);
   engine_ = std::move(*engine);
   restart();

@@ -17,7 +17,8 @@ class Teacher {
  public:
   static constexpr int64_t kStepMax = 64;  // tokens of one feed()
 
-  Teacher(std::shared_ptr<const Model> model, const Kernels& kernels, int64_t context, int threads);
+  Teacher(std::shared_ptr<const Model> model, const Kernels& kernels, int64_t context, int threads,
+          KvType kv_type = KvType::kF16);
 
   void restart();  // an empty sequence
   // Appends at most kStepMax tokens. With wants_logits, logits(i) is the output after tokens[i].

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "tensor/kernel/float_code.h"
+#include "tensor/kernel/sets.h"
 #include "tensor/kernel/vector_code.h"
 
 namespace ration {
@@ -136,6 +137,7 @@ void add_block(const AttendArguments& a, const std::byte* value, int64_t head, i
 
 template <class L>
 void attend(const AttendArguments& a) {
+  if (a.type != KvType::kF16) return reference::attend(a);
   // call(first, last) for the positions of each block
   const auto each_block = [&](auto call) {
     for (int64_t first = a.begin; first < a.end;) {

@@ -8,11 +8,17 @@
 namespace ration::reference {
 namespace {
 
-// Number i of the F16 vector that belongs to `position`, keys or values by `offset`.
+// Number i of the vector that belongs to `position`, keys or values by `offset`.
 double cached(const AttendArguments& a, int64_t position, int64_t offset, int64_t i) {
   const std::byte* block = a.blocks[position / kKvBlockTokens] + offset;
+  const int64_t index = (position % kKvBlockTokens) * a.head_size + i;
+  if (a.type == KvType::kF32) {
+    float number;
+    std::memcpy(&number, block + index * 4, sizeof number);
+    return static_cast<double>(number);
+  }
   uint16_t half;
-  std::memcpy(&half, block + ((position % kKvBlockTokens) * a.head_size + i) * 2, sizeof half);
+  std::memcpy(&half, block + index * 2, sizeof half);
   return static_cast<double>(f16_to_f32(half));
 }
 
