@@ -18,12 +18,16 @@ class EngineLoop::Writer final : public Listener {
 
   void on_token(const TokenOutput& token, std::string_view text) override {
     if (text.empty() && !wants_tokens_) return;
+    if (!std::exchange(told_, true)) loop_.urgent_ = true;
     AnswerNews news{.key = key_, .text = std::string(text)};
     if (wants_tokens_) news.tokens.push_back(report(token));
     loop_.news_.push_back(std::move(news));
   }
 
+  void on_prefill(int64_t, int64_t) override { loop_.urgent_ = true; }
+
   void on_finish(std::string_view text, const Finish& finish) override {
+    loop_.urgent_ = true;
     AnswerNews news{.key = key_, .text = std::string(text), .finish = finish};
     news.finish->bill.queue += waited_;
     if (finish.error && finish.error->code == Code::kDeadline && deadline_) {
@@ -51,11 +55,16 @@ class EngineLoop::Writer final : public Listener {
   const bool wants_tokens_;
   const std::optional<Millis> deadline_;
   const Millis waited_;  // before the runner had it
+  bool told_ = false;
 };
 
 EngineLoop::EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock,
-                       Deliver deliver)
-    : runner_(runner), tokenizer_(tokenizer), clock_(clock), deliver_(std::move(deliver)) {}
+                       Millis news_every, Deliver deliver)
+    : runner_(runner),
+      tokenizer_(tokenizer),
+      clock_(clock),
+      news_every_(news_every),
+      deliver_(std::move(deliver)) {}
 
 EngineLoop::~EngineLoop() = default;
 
@@ -95,6 +104,7 @@ void EngineLoop::run() {
       std::swap(inbox, inbox_);
       stop_ns = stop_ns_;
     }
+    if (!inbox.orders.empty()) deliver();
     for (AnswerOrder& order : inbox.orders) begin(std::move(order));
     for (uint64_t key : inbox.cancels) {
       if (const auto writer = writers_.find(key); writer != writers_.end()) {
@@ -119,6 +129,7 @@ void EngineLoop::begin(AnswerOrder order) {
   if (order.request.deadline) *order.request.deadline -= waited;
   const Result<RequestId> id = runner_.submit(std::move(order.request), *writer);
   if (!id) {
+    urgent_ = true;
     news_.push_back({.key = order.key, .refused = id.error()});
     return;
   }
@@ -134,7 +145,14 @@ void EngineLoop::end(uint64_t key) {
 
 void EngineLoop::flush() {
   ended_.clear();
-  if (!news_.empty()) deliver_(std::exchange(news_, {}));
+  if (urgent_ || clock_.since(delivered_ns_) >= news_every_) deliver();
+}
+
+void EngineLoop::deliver() {
+  urgent_ = false;
+  if (news_.empty()) return;
+  delivered_ns_ = clock_.now_ns();
+  deliver_(std::exchange(news_, {}));
 }
 
 }  // namespace ration

@@ -1,7 +1,8 @@
 // serve/engine_loop.h - the thread that owns the Runner: orders in, news of answers out.
 //
-// Sleeps when there is nothing to do. News of one step travel together, so that a step costs one
-// wake-up of the io thread however many answers took part. Private to serve/.
+// Sleeps when there is nothing to do. News of one step travel together, and those of quick steps
+// wait for each other as long as nobody notices: a wake-up of the io thread takes time from the
+// engine where every core is busy. Nothing waits for a prompt to be read. Private to serve/.
 #pragma once
 
 #include <atomic>
@@ -44,8 +45,10 @@ class EngineLoop {
  public:
   using Deliver = std::function<void(std::vector<AnswerNews>)>;
 
-  // `deliver` is called by the thread of run(). REQUIRES: the parts outlive the loop.
-  EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock, Deliver deliver);
+  // `deliver` is called by the thread of run(), while tokens come about every `news_every`.
+  // REQUIRES: the parts outlive the loop.
+  EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock, Millis news_every,
+             Deliver deliver);
   ~EngineLoop();
 
   void order(AnswerOrder order);
@@ -72,10 +75,12 @@ class EngineLoop {
   void begin(AnswerOrder order);
   void end(uint64_t key);
   void flush();
+  void deliver();
 
   Runner& runner_;
   const Tokenizer& tokenizer_;
   const Clock& clock_;
+  const Millis news_every_;
   const Deliver deliver_;
   std::atomic<int64_t> active_ = 0;
   std::atomic<int64_t> waiting_ = 0;
@@ -89,6 +94,8 @@ class EngineLoop {
   std::unordered_map<uint64_t, std::unique_ptr<Writer>> writers_;
   std::vector<std::unique_ptr<Writer>> ended_;  // until no call of theirs is on the stack
   std::vector<AnswerNews> news_;
+  bool urgent_ = false;  // the first or last news of an answer, or a long step ahead
+  int64_t delivered_ns_ = 0;
 };
 
 }  // namespace ration

@@ -49,6 +49,7 @@ struct ServeOptions {
   Millis body_timeout{60'000};
   Millis idle_timeout{75'000};   // of a connection between requests
   Millis write_timeout{30'000};  // without the client taking a byte
+  Millis news_every{20};         // tokens that come faster than this travel together
   Millis ping_every{5'000};      // a comment into a stream that is silent so long
   Millis grace{5'000};           // for answers under way, when the server shall stop
   bool catch_signals = false;    // SIGINT and SIGTERM stop(); a second one cuts the grace short

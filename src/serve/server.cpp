@@ -58,7 +58,7 @@ struct Server::State {
   State(const ServeParts& parts_in, ServeOptions options_in)
       : parts(parts_in),
         options(std::move(options_in)),
-        loop(parts.runner, parts.model.tokenizer(), parts.clock,
+        loop(parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
              [this](std::vector<AnswerNews> news) {
                http->post([this, news = std::make_shared<std::vector<AnswerNews>>(
                                      std::move(news))] { routes->on_news(std::move(*news)); });

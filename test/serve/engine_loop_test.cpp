@@ -14,16 +14,17 @@ namespace ration {
 namespace {
 
 struct TinyLoop {
-  TinyLoop()
+  explicit TinyLoop(Millis news_every = Millis{0})
       : engine("qwen2", *available_kernels().front(), 2, serving_engine()),
         machine(describe_machine(files)),
         meter(files, machine, {}),
         attributor(meter, clock, AttributorOptions{}),
         runner(*engine.engine, engine.budget, clock, attributor),
-        loop(runner, engine.model->tokenizer(), clock,
+        loop(runner, engine.model->tokenizer(), clock, news_every,
              [this](std::vector<AnswerNews> news) { hear(std::move(news)); }) {}
 
   void hear(std::vector<AnswerNews> news) {
+    ++deliveries;
     std::set<uint64_t> speaking;
     for (AnswerNews& item : news) {
       if (item.finish) {
@@ -69,6 +70,7 @@ struct TinyLoop {
   std::map<uint64_t, std::vector<TokenReport>> tokens;
   std::map<uint64_t, Finish> finishes;
   std::map<uint64_t, Error> refusals;
+  int64_t deliveries = 0;
   int64_t together_max = 0;  // answers that got a token in one step
 };
 
@@ -100,6 +102,20 @@ TEST(EngineLoop, requests_that_arrive_together_share_steps_and_equal_their_solo_
     }
     EXPECT_EQ(tiny.finishes.at(key).bill.generated_tokens, 30);
   }
+}
+
+TEST(EngineLoop, tokens_of_quick_steps_travel_together_but_the_first_does_not_wait) {
+  TinyLoop tiny(Millis{60'000});
+  std::vector<size_t> heard;
+  tiny.on_news = [&] { heard.push_back(tiny.tokens[1].size()); };
+  tiny.order(1, 10, 40);
+  tiny.run_to_end();
+  EXPECT_EQ(heard, (std::vector<size_t>{1, 40}));
+  TinyLoop eager;
+  eager.order(1, 10, 40);
+  eager.run_to_end();
+  EXPECT_GE(eager.deliveries, 40);
+  EXPECT_EQ(bytes_of(tiny.tokens[1]), bytes_of(eager.tokens[1]));
 }
 
 TEST(EngineLoop, a_cancelled_answer_ends_early_and_frees_its_blocks) {

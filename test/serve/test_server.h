@@ -105,6 +105,7 @@ struct TestServer {
         runner(*engine.engine, engine.budget, clock, attributor) {
     options.port = 0;
     options.grace = Millis{0};
+    options.news_every = Millis{0};  // tests look at every token
     if (options.names.empty()) options.names = {"tiny", "tiny-qwen2"};
     Result<std::unique_ptr<Server>> listening = Server::listen({.model = *engine.model,
                                                                 .engine = *engine.engine,
