@@ -1,6 +1,6 @@
 // ration bench: tokens a second of prefill and of decode, as the engine runs them, and the bytes
 // they read.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

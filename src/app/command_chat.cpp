@@ -1,5 +1,5 @@
 // ration chat: a conversation on the terminal.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <filesystem>

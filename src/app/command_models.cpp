@@ -1,5 +1,5 @@
 // ration pull, list, show, rm: the models on this machine.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

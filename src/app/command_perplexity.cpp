@@ -1,5 +1,5 @@
 // ration perplexity: the probability a model gives to each token of a text.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

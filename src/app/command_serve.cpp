@@ -1,5 +1,5 @@
 // ration serve: the chat API over HTTP, until Ctrl-C.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <csignal>

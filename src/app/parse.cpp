@@ -1,5 +1,5 @@
 // The command line, by CLI11 from the tables of commands and options.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>

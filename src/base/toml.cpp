@@ -1,6 +1,6 @@
 #include "base/toml.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <string>

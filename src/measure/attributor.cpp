@@ -1,7 +1,7 @@
 // Who pays for which joule. Two accounts run side by side, the counter's and the model's; a
 // request's bill takes the counter's if it covered the request, else the model's, and never adds
 // the two.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

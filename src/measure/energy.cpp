@@ -1,6 +1,6 @@
 // The ladder: which energy sources this machine has, best first, and what keeps it from a better
 // one.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "measure/measure.h"

@@ -8,7 +8,7 @@
 // sustained power limits (15 to 45 W) over the hardware threads of the middle of the range, a fifth
 // of it idle. DRAM: about 20 pJ a bit for DDR4, 15 for DDR5, 10 for LPDDR, 25 for DDR3, interface
 // included.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>

@@ -1,5 +1,5 @@
 // Memory and CPU meters: /proc, read and taken apart.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <time.h>
 #include <unistd.h>
 

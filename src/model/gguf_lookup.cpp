@@ -1,5 +1,5 @@
 // The typed look-ups of Gguf: from a file's value types to the few that the rest of the house uses.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 

@@ -1,6 +1,6 @@
 #include "run/engine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "run/kv.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/mman.h>
 
 #include "base/file.h"

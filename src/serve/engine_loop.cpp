@@ -1,6 +1,6 @@
 #include "serve/engine_loop.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <utility>
 

@@ -1,6 +1,6 @@
 #include "serve/http.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <boost/asio/executor_work_guard.hpp>

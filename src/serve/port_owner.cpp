@@ -1,6 +1,6 @@
 #include "serve/port_owner.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

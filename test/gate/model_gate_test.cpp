@@ -3,7 +3,7 @@
 //   F32         the reference kernels, with an F32 cache, compute what llama.cpp computes in F32
 //   fast        the fast kernels stay as close to that as llama.cpp's own fast kernels do, the
 //               perplexity is llama.cpp's, and greedy answers leave the F32 ones only at near ties
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

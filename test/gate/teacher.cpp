@@ -1,6 +1,6 @@
 #include "test/gate/teacher.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Every rule on made-up trees: what it must flag, with the line, and what it must leave alone.
 #include "test/tidy/rules.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <utility>
@@ -112,7 +112,7 @@ TEST(Packages, are_listed_where_they_are_included) {
   const std::string list = "# run x\nrun  libfmt-dev  text\ntest libgtest-dev tests\n";
   const auto with = [&](std::string path, std::string text) {
     return flagged(check_packages, {{"scripts/packages.txt", list},
-                                    {"src/base/f.cpp", "#include <fmt/format.h>\n"},
+                                    {"src/base/f.cpp", "#include <fmt/core.h>\n"},
                                     {"test/t.cpp", "#include <gtest/gtest.h>\n"},
                                     {std::move(path), std::move(text)}});
   };

@@ -1,6 +1,6 @@
 #include "test/tidy/source.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

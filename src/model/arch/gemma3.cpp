@@ -1,6 +1,6 @@
 // Gemma 3 (text): sliding-window layers with a rotation of their own, norms before and after each
 // half, GELU gates, embeddings scaled by sqrt(width).
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <string>

@@ -1,6 +1,6 @@
 // Qwen3 (dense): each query and key head is normalised before the rotation; head size is its own
 // key.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/arch/arch.h"
 #include "model/arch/reader.h"

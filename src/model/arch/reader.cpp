@@ -1,6 +1,6 @@
 #include "model/arch/reader.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

@@ -8,7 +8,7 @@
 // Departs   nothing
 // Costs     a few hundred operations at load
 // Proved    test/gate/tiny_gate_test.cpp
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "model/store/catalogue.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 #include "model/store/curl.h"
 
 #include <dlfcn.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <type_traits>
 

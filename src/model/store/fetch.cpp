@@ -1,6 +1,6 @@
 #include "model/store/fetch.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,6 @@
 #include "model/store/hub.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 #include "model/store/shelf.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "model/store/store.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // BPE: byte pair encoding. Text is cut into words, each word's bytes (or characters) merge pair by
 // pair in the order of the file's merge list.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cctype>

@@ -1,6 +1,6 @@
 #include "model/tokenizer/charsmap.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 

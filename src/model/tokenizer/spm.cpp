@@ -1,6 +1,6 @@
 // SPM: SentencePiece's BPE. Characters merge wherever two neighbours spell a token, the pair with
 // the best score first; characters that are no token become their bytes.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <bit>
 

@@ -1,6 +1,6 @@
 #include "model/tokenizer/tokenizer.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "model/tokenizer/family.h"
 #include "model/tokenizer/metadata.h"

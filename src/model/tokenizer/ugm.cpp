@@ -4,7 +4,7 @@
 // Source    Kudo, "Subword Regularization: Improving Neural Network Translation Models with
 // Multiple
 //           Subword Candidates", sec. 3.1.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cfloat>

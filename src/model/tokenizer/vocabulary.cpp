@@ -1,6 +1,6 @@
 #include "model/tokenizer/vocabulary.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 // WPM: BERT's WordPiece. Text is cleaned and cut at white space and punctuation; each word is spelt
 // with the longest tokens that fit from its front, or is unknown as a whole.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "model/tokenizer/characters.h"

@@ -1,7 +1,7 @@
 // The templates of real models, against what Python's jinja2 makes of them: expected.txt, which
 // make_expected.py wrote. The templates themselves are not ours to keep, so they are fetched; what
 // is not there is skipped, and the counts are printed.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 

@@ -1,6 +1,6 @@
 // The gate: our ids are llama.cpp's, for every vocabulary in its source package, for three real
 // models, and for every pre-tokeniser name.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
