@@ -20,14 +20,16 @@ TEST(Pool, runs_each_worker_once_for_many_runs) {
 
 TEST(Pool, writes_of_one_run_are_seen_by_the_next) {
   Pool pool(2);
-  std::vector<int> values(2, 0);
+  // Runs write two pairs in turn; each worker reads what the other wrote in the run before.
+  std::vector<int> values(4, -1);
   for (int run = 0; run < 5000; ++run) {
+    const size_t now = run % 2 == 0 ? 0 : 2;
     pool.run([&](int worker) {
       const auto mine = static_cast<size_t>(worker);
-      values[mine] = values[1 - mine] >= 0 ? run : -1;
+      values[now + mine] = values[2 - now + 1 - mine] + 1;
     });
-    ASSERT_EQ(values[0], run);
-    ASSERT_EQ(values[1], run);
+    ASSERT_EQ(values[now], run);
+    ASSERT_EQ(values[now + 1], run);
   }
 }
 
