@@ -1,6 +1,5 @@
 #include "app/line_editor.h"
 
-#include <dlfcn.h>
 #include <histedit.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 
 #include "app/interrupt.h"
 #include "app/output.h"
+#include "base/library.h"
 #include "base/text.h"
 
 namespace ration {
@@ -41,21 +41,16 @@ struct LibEdit {
   bool complete = false;
 
   LibEdit() {
-    void* library = ::dlopen("libedit.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (!library) return;
-    complete = true;
-    const auto load = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::decay_t<decltype(function)>>(::dlsym(library, name));
-      complete = complete && function;
-    };
-    load(init, "el_init");
-    load(end, "el_end");
-    load(set, "el_set");
-    load(get, "el_get");
-    load(gets, "el_gets");
-    load(history_init, "history_init");
-    load(history_end, "history_end");
-    load(history, "history");
+    SharedLibrary library({"libedit.so.2"});
+    library.load(init, "el_init");
+    library.load(end, "el_end");
+    library.load(set, "el_set");
+    library.load(get, "el_get");
+    library.load(gets, "el_gets");
+    library.load(history_init, "history_init");
+    library.load(history_end, "history_end");
+    library.load(history, "history");
+    complete = library.problem().empty();
   }
 };
 

@@ -1,12 +1,12 @@
 #include "model/store/sha256.h"
 
-#include <dlfcn.h>
 #include <fmt/core.h>
 #include <openssl/evp.h>
 
 #include <array>
 
 #include "base/check.h"
+#include "base/library.h"
 
 namespace ration {
 namespace {
@@ -22,21 +22,15 @@ struct Crypto {
   std::string problem;
 
   Crypto() {
-    void* library = ::dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-      problem = "libcrypto.so.3 is missing: install it with 'apt-get install libssl3'";
-      return;
-    }
-    const auto load = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::decay_t<decltype(function)>>(::dlsym(library, name));
-      if (!function) problem = fmt::format("libcrypto.so.3 has no function {}", name);
-    };
-    load(context_new, "EVP_MD_CTX_new");
-    load(context_free, "EVP_MD_CTX_free");
-    load(sha256, "EVP_sha256");
-    load(init, "EVP_DigestInit_ex");
-    load(update, "EVP_DigestUpdate");
-    load(final, "EVP_DigestFinal_ex");
+    SharedLibrary library({"libcrypto.so.3"});
+    library.load(context_new, "EVP_MD_CTX_new");
+    library.load(context_free, "EVP_MD_CTX_free");
+    library.load(sha256, "EVP_sha256");
+    library.load(init, "EVP_DigestInit_ex");
+    library.load(update, "EVP_DigestUpdate");
+    library.load(final, "EVP_DigestFinal_ex");
+    problem = library.problem();
+    if (!library.is_open()) problem += ": install it with 'apt-get install libssl3'";
   }
 };
 
