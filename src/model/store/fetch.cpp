@@ -3,8 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "base/file.h"
 #include "model/store/http.h"
@@ -45,7 +43,8 @@ class Fetch {
                                    ? std::min(kUnreachableAttempts, job_.retry.attempts_max)
                                    : job_.retry.attempts_max;
       if (!outcome.transient || attempt >= attempts_max) return final_error(outcome);
-      if (!wait(backoff_ms, outcome.error->message)) return Error{Code::kCancelled, "stopped"};
+      if (!reporter_.wait(Millis{backoff_ms}, partial_.size(), outcome.error->message))
+        return Error{Code::kCancelled, "stopped"};
       backoff_ms = std::min(backoff_ms * 2, job_.retry.backoff_max.count);
     }
   }
@@ -165,15 +164,6 @@ class Fetch {
     remembered_ = false;
     total_ = job_.bytes;
     return partial_.restart();
-  }
-
-  bool wait(double span_ms, const std::string& why) {
-    const int64_t start_ns = reporter_.clock().now_ns();
-    while (reporter_.clock().since(start_ns).count < span_ms) {
-      if (!reporter_.report(Stage::kRetrying, partial_.size(), why)) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return true;
   }
 
   Error final_error(const HttpOutcome& outcome) const {

@@ -109,7 +109,8 @@ class Package {
         if (Status back = step_back(); !back) return back;
       }
       if (!failure.transient || attempt >= job_.retry.attempts_max) return failure.error;
-      if (!wait(backoff_ms, failure.error.message)) return cancelled();
+      if (!reporter_.wait(Millis{backoff_ms}, partial_.size(), failure.error.message))
+        return cancelled();
       backoff_ms = std::min(backoff_ms * 2, job_.retry.backoff_max.count);
     }
   }
@@ -151,15 +152,6 @@ class Package {
     if (partial_.size() == start_) return {};
     return partial_.rewind(start_,
                            [this](Bytes done) { return reporter_.report(Stage::kChecking, done); });
-  }
-
-  bool wait(double span_ms, const std::string& why) {
-    const int64_t start_ns = reporter_.clock().now_ns();
-    while (reporter_.clock().since(start_ns).count < span_ms) {
-      if (!reporter_.report(Stage::kRetrying, partial_.size(), why)) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return true;
   }
 
   // Runs pip. An Error returned ends the pull; what may pass goes to `failure`.

@@ -1,7 +1,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 #include "base/text.h"
 #include "model/store/reporter.h"
@@ -114,6 +116,15 @@ bool Reporter::report(PullProgress::Stage stage, Bytes done, std::string_view no
   last_call_ns_ = now_ns;
   if (sink_ && !sink_(progress_)) stopped_ = true;
   return !stopped_;
+}
+
+bool Reporter::wait(Millis span, Bytes done, std::string_view why) {
+  const int64_t start_ns = clock_.now_ns();
+  while (clock_.since(start_ns) < span) {
+    if (!report(PullProgress::Stage::kRetrying, done, why)) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
 }
 
 ProgressLine::ProgressLine(const Options& options, std::function<void(std::string_view)> write)

@@ -25,6 +25,8 @@ class Reporter {
   // Says where the current file is. False: the caller of the pull wants it to stop. Calls the sink
   // at most 20 times a second unless the stage or the note changes.
   bool report(PullProgress::Stage stage, Bytes done, std::string_view note = {});
+  // Reports kRetrying, with `why`, until the time has passed. False: stopped before.
+  bool wait(Millis span, Bytes done, std::string_view why);
   // The same again, for waiting loops.
   bool again() { return report(progress_.stage, progress_.done - base_, progress_.note); }
 
