@@ -59,7 +59,9 @@ class StepGate final : public Clock {
   int64_t now_ns() const override {
     std::unique_lock lock(mutex_);
     ++reads_;
+    ++held_;
     changed_.wait(lock, [&] { return left_ > 0; });
+    --held_;
     --left_;
     return steady_.now_ns();
   }
@@ -73,6 +75,11 @@ class StepGate final : public Clock {
     hold(readings);
     changed_.notify_all();
   }
+  // Whether the engine stands at the gate.
+  bool is_holding() const {
+    const std::lock_guard lock(mutex_);
+    return held_ > 0 && left_ <= 0;
+  }
   int64_t reads() const {
     const std::lock_guard lock(mutex_);
     return reads_;
@@ -84,6 +91,7 @@ class StepGate final : public Clock {
   mutable std::condition_variable changed_;
   mutable int64_t left_ = std::numeric_limits<int64_t>::max();
   mutable int64_t reads_ = 0;
+  mutable int held_ = 0;  // threads that stand here
 };
 
 // Looks until it is true; false after a minute.
