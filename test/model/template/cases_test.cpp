@@ -13,13 +13,12 @@
 
 #include "base/json.h"
 #include "model/template/template.h"
+#include "test/model/template/reference.h"
 
 namespace ration {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kNow = 1753876800;  // as in reference.py
 
 std::string read_file(const fs::path& path) {
   std::ifstream file(fs::path(RATION_SOURCE_DIR) / path, std::ios::binary);
@@ -42,7 +41,7 @@ Result<std::string> outcome(const Json& test) {
   input.arguments_json = test.contains("variables") ? test["variables"].dump() : "";
   input.bos_token = "<|begin|>";
   input.eos_token = "<|end|>";
-  input.now_unix_seconds = kNow;
+  input.now_unix_seconds = kReferenceNow;
   const Result<Prompt> prompt = compiled->render(input);
   if (!prompt) return prompt.error();
   return plain_text(*prompt);

@@ -3,42 +3,37 @@
 // is not there is skipped, and the counts are printed.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "model/gguf.h"
+#include "model/store/sha256.h"
 #include "model/template/template.h"
+#include "test/model/template/reference.h"
 
 namespace ration {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kNow = 1753876800;  // as in reference.py
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+std::string text_of(const fs::path& path) {
+  const Result<std::string> text = read_file(path, Bytes{kMiB});
+  EXPECT_TRUE(text) << path << ": " << text.error().message;
+  return text ? *text : "";
 }
 
 std::string sha256(std::string_view data) {
-  unsigned char digest[32];
-  unsigned size = 0;
-  EVP_Digest(data.data(), data.size(), digest, &size, EVP_sha256(), nullptr);
-  std::string hex;
-  for (unsigned i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
-  return hex;
+  const Result<std::string> digest = sha256_of(data);
+  EXPECT_TRUE(digest) << digest.error().message;
+  return digest ? *digest : "";
 }
 
 struct Expected {
@@ -76,7 +71,7 @@ std::map<std::string, std::string> find_templates() {
     if (!fs::is_directory(place)) continue;
     for (const auto& entry : fs::directory_iterator(place)) {
       std::string source;
-      if (entry.path().extension() == ".jinja") source = read_file(entry.path());
+      if (entry.path().extension() == ".jinja") source = text_of(entry.path());
       if (entry.path().extension() == ".gguf") {
         const Result<Gguf> file = Gguf::open(entry.path());
         if (!file) continue;
@@ -97,7 +92,7 @@ TemplateInput input_of(const Json& conversation) {
   input.add_generation_prompt = conversation.value("add_generation_prompt", true);
   input.bos_token = "<|begin|>";
   input.eos_token = "<|end|>";
-  input.now_unix_seconds = kNow;
+  input.now_unix_seconds = kReferenceNow;
   return input;
 }
 
@@ -141,7 +136,7 @@ void check_template(const std::string& source, const Expected& expected, const J
 TEST(RealTemplates, render_as_jinja2_does) {
   const fs::path here = fs::path(RATION_SOURCE_DIR) / "test/model/template";
   const auto expected = read_expected(here / "expected.txt");
-  const Result<Json> conversations = parse_json(read_file(here / "conversations.json"));
+  const Result<Json> conversations = parse_json(text_of(here / "conversations.json"));
   ASSERT_TRUE(conversations) << conversations.error().message;
   const auto sources = find_templates();
   int found = 0, all_equal = 0;
