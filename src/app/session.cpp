@@ -19,6 +19,7 @@ namespace {
 
 // Of the memory that is free, what is used when no limit is stated.
 constexpr double kFreeShare = 0.9;
+
 std::string isa_from_environment() {
   const char* isa = std::getenv("RATION_ISA");
   return isa ? isa : "";

@@ -16,16 +16,16 @@ using Type = GgufValue::Type;
 constexpr uint64_t kNarrowElementsMax = 1 << 20;
 
 template <class T>
-T load(std::span<const std::byte> bytes) {
+T value_of(std::span<const std::byte> bytes) {
   T value;
   std::memcpy(&value, bytes.data(), sizeof value);
   return value;
 }
 
 Result<double> to_float(const GgufValue& value) {
-  if (value.type == Type::kF32) return static_cast<double>(load<float>(value.bytes));
-  if (value.type == Type::kF64) return load<double>(value.bytes);
-  if (value.type == Type::kU64) return static_cast<double>(load<uint64_t>(value.bytes));
+  if (value.type == Type::kF32) return static_cast<double>(value_of<float>(value.bytes));
+  if (value.type == Type::kF64) return value_of<double>(value.bytes);
+  if (value.type == Type::kU64) return static_cast<double>(value_of<uint64_t>(value.bytes));
   const Result<int64_t> number = gguf_integer(value);
   if (number) return static_cast<double>(*number);
   return Error{Code::kCorrupt,
@@ -33,7 +33,7 @@ Result<double> to_float(const GgufValue& value) {
 }
 
 Result<int64_t> to_int_or_bool(const GgufValue& value) {
-  if (value.type == Type::kBool) return int64_t{load<uint8_t>(value.bytes)};
+  if (value.type == Type::kBool) return int64_t{value_of<uint8_t>(value.bytes)};
   return gguf_integer(value);
 }
 

@@ -58,10 +58,9 @@ struct HttpReply {
 using HttpErrorBody =
     std::function<std::string(int status, std::string_view code, const Error& error)>;
 
-// The answering side of one request: reply(), or start() send()... end(). single-thread: the
+// The answering side of one request: reply(), or start() send()... end(). When the client has gone,
+// or after the end, calls do nothing; so it may be kept as long as one likes. single-thread: the
 // server's.
-// When the client has gone, or after the end, calls do nothing; so it may be kept as long as one
-// likes.
 class Exchange {
  public:
   virtual ~Exchange() = default;

@@ -6,51 +6,51 @@
 
 namespace ration::jinja {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 
 Value Renderer::evaluate(const Expression& expression) {
   const Machine::Nested nested(machine_);
   if (!machine_.step()) return {};
   switch (expression.kind) {
-    case Kind::kConstant:
+    case ExpressionKind::kConstant:
       return expression.constant;
-    case Kind::kName:
+    case ExpressionKind::kName:
       return look_up(expression.name);
-    case Kind::kTuple:
+    case ExpressionKind::kTuple:
       return make_tuple(machine_, evaluate_all(expression.children));
-    case Kind::kList:
+    case ExpressionKind::kList:
       return make_list(machine_, evaluate_all(expression.children));
-    case Kind::kDict:
+    case ExpressionKind::kDict:
       return evaluate_dict(expression);
-    case Kind::kNot:
+    case ExpressionKind::kNot:
       return Value::of(!truthy(evaluate(*expression.children[0])));
-    case Kind::kNegative:
-    case Kind::kPositive:
+    case ExpressionKind::kNegative:
+    case ExpressionKind::kPositive:
       return evaluate_sign(expression);
-    case Kind::kAnd:
-    case Kind::kOr:
+    case ExpressionKind::kAnd:
+    case ExpressionKind::kOr:
       return evaluate_logic(expression);
-    case Kind::kCompare:
+    case ExpressionKind::kCompare:
       return evaluate_compare(expression);
-    case Kind::kArithmetic:
+    case ExpressionKind::kArithmetic:
       return evaluate_arithmetic(expression);
-    case Kind::kConcat:
+    case ExpressionKind::kConcat:
       return evaluate_concat(expression);
-    case Kind::kChoice:
+    case ExpressionKind::kChoice:
       return evaluate_choice(expression);
-    case Kind::kAttribute:
+    case ExpressionKind::kAttribute:
       return attribute(evaluate(*expression.children[0]), *program_.names[expression.name]);
-    case Kind::kItem: {
+    case ExpressionKind::kItem: {
       const Value of = evaluate(*expression.children[0]);
       return item(of, evaluate(*expression.children[1]));
     }
-    case Kind::kSlice:
+    case ExpressionKind::kSlice:
       return evaluate_slice(expression);
-    case Kind::kCall:
+    case ExpressionKind::kCall:
       return evaluate_call(expression, nullptr);
-    case Kind::kFilter:
+    case ExpressionKind::kFilter:
       return evaluate_filter(expression, nullptr);
-    case Kind::kTest:
+    case ExpressionKind::kTest:
       return evaluate_test(expression);
   }
   return {};
@@ -88,14 +88,15 @@ Value Renderer::evaluate_logic(const Expression& expression) {
   Value value;
   for (const ExpressionPtr& operand : expression.children) {
     value = evaluate(*operand);
-    if (truthy(value) == (expression.kind == Kind::kOr)) break;
+    if (truthy(value) == (expression.kind == ExpressionKind::kOr)) break;
   }
   return value;
 }
 
 Value Renderer::evaluate_sign(const Expression& expression) {
   const Value value = evaluate(*expression.children[0]);
-  return expression.kind == Kind::kNegative ? negated(machine_, value) : positive(machine_, value);
+  return expression.kind == ExpressionKind::kNegative ? negated(machine_, value)
+                                                      : positive(machine_, value);
 }
 
 namespace {

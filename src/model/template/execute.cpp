@@ -6,7 +6,7 @@
 
 namespace ration::jinja {
 
-using Kind = Statement::Kind;
+using StatementKind = Statement::Kind;
 
 Renderer::Renderer(Machine& machine, const Program& program, int64_t now_unix_seconds)
     : machine_(machine),
@@ -75,36 +75,36 @@ Renderer::Flow Renderer::execute(const Statement& statement) {
   machine_.at_line(statement.line);
   if (!machine_.step()) return Flow::kNext;
   switch (statement.kind) {
-    case Kind::kText:
+    case StatementKind::kText:
       out_->add(statement.text, Origin::kTemplate);
       break;
-    case Kind::kOutput:
+    case StatementKind::kOutput:
       emit(evaluate(*statement.expression));
       break;
-    case Kind::kIf:
+    case StatementKind::kIf:
       return execute_if(statement);
-    case Kind::kFor:
+    case StatementKind::kFor:
       return execute_for(statement);
-    case Kind::kSet:
+    case StatementKind::kSet:
       assign(statement.target, evaluate(*statement.expression));
       break;
-    case Kind::kSetBlock:
+    case StatementKind::kSetBlock:
       return execute_set_block(statement);
-    case Kind::kMacro:
+    case StatementKind::kMacro:
       set(statement.name, make_macro(statement));
       break;
-    case Kind::kCall:
+    case StatementKind::kCall:
       execute_call(statement);
       break;
-    case Kind::kFilterBlock:
+    case StatementKind::kFilterBlock:
       return execute_filter_block(statement);
-    case Kind::kWith:
+    case StatementKind::kWith:
       return execute_with(statement);
-    case Kind::kScope:
+    case StatementKind::kScope:
       return execute_inner(statement.body);
-    case Kind::kBreak:
+    case StatementKind::kBreak:
       return Flow::kBreak;
-    case Kind::kContinue:
+    case StatementKind::kContinue:
       return Flow::kContinue;
   }
   return Flow::kNext;

@@ -10,11 +10,11 @@
 
 namespace ration::jinja {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 
 ExpressionPtr Parser::parse_expression(bool choices) {
   const Nested nested(*this);
-  if (failed()) return make(Kind::kConstant);
+  if (failed()) return make(ExpressionKind::kConstant);
   return choices ? parse_choice() : parse_or();
 }
 
@@ -23,7 +23,7 @@ ExpressionPtr Parser::parse_choice() {
   ExpressionPtr first = parse_or();
   int links = 0;
   while (is_word("if") && link(links)) {
-    ExpressionPtr choice = make(Kind::kChoice, std::move(first));
+    ExpressionPtr choice = make(ExpressionKind::kChoice, std::move(first));
     advance();
     choice->children.push_back(parse_or());
     if (skip_word("else")) choice->children.push_back(parse_expression());
@@ -36,7 +36,7 @@ ExpressionPtr Parser::parse_choice() {
 ExpressionPtr Parser::parse_or() {
   ExpressionPtr first = parse_and();
   if (!is_word("or")) return first;
-  ExpressionPtr chain = make(Kind::kOr, std::move(first));
+  ExpressionPtr chain = make(ExpressionKind::kOr, std::move(first));
   while (skip_word("or")) chain->children.push_back(parse_and());
   return chain;
 }
@@ -44,7 +44,7 @@ ExpressionPtr Parser::parse_or() {
 ExpressionPtr Parser::parse_and() {
   ExpressionPtr first = parse_not();
   if (!is_word("and")) return first;
-  ExpressionPtr chain = make(Kind::kAnd, std::move(first));
+  ExpressionPtr chain = make(ExpressionKind::kAnd, std::move(first));
   while (skip_word("and")) chain->children.push_back(parse_not());
   return chain;
 }
@@ -52,7 +52,7 @@ ExpressionPtr Parser::parse_and() {
 ExpressionPtr Parser::parse_not() {
   if (!is_word("not")) return parse_compare();
   const Nested nested(*this);
-  ExpressionPtr negation = make(Kind::kNot);
+  ExpressionPtr negation = make(ExpressionKind::kNot);
   advance();
   negation->children.push_back(parse_not());
   return negation;
@@ -101,7 +101,7 @@ ExpressionPtr Parser::parse_compare() {
     }
     if (!operation) break;
     advance();
-    if (!chain) chain = make(Kind::kCompare, std::move(first));
+    if (!chain) chain = make(ExpressionKind::kCompare, std::move(first));
     chain->operators.push_back(*operation);
     chain->children.push_back(parse_sum());
   }
@@ -114,7 +114,7 @@ ExpressionPtr Parser::parse_chain(ExpressionPtr (Parser::*operand)(),
   ExpressionPtr chain;
   while (const std::optional<Operator> operation = find_operator(tokens, current_.kind)) {
     advance();
-    if (!chain) chain = make(Kind::kArithmetic, std::move(first));
+    if (!chain) chain = make(ExpressionKind::kArithmetic, std::move(first));
     chain->operators.push_back(*operation);
     chain->children.push_back((this->*operand)());
   }
@@ -126,7 +126,7 @@ ExpressionPtr Parser::parse_sum() { return parse_chain(&Parser::parse_concat, kS
 ExpressionPtr Parser::parse_concat() {
   ExpressionPtr first = parse_product();
   if (!is(TokenKind::kTilde)) return first;
-  ExpressionPtr chain = make(Kind::kConcat, std::move(first));
+  ExpressionPtr chain = make(ExpressionKind::kConcat, std::move(first));
   while (skip(TokenKind::kTilde)) chain->children.push_back(parse_product());
   return chain;
 }
@@ -141,7 +141,8 @@ ExpressionPtr Parser::parse_unary(bool filters) {
   ExpressionPtr expression;
   if (is(TokenKind::kSubtract) || is(TokenKind::kAdd)) {
     const Nested nested(*this);
-    expression = make(is(TokenKind::kSubtract) ? Kind::kNegative : Kind::kPositive);
+    expression =
+        make(is(TokenKind::kSubtract) ? ExpressionKind::kNegative : ExpressionKind::kPositive);
     advance();
     expression->children.push_back(parse_unary(/*filters=*/false));
   } else {
@@ -174,11 +175,11 @@ ExpressionPtr Parser::parse_primary(bool namespaces) {
       break;
   }
   fail(fmt::format("unexpected {}", describe(current_)));
-  return make(Kind::kConstant);
+  return make(ExpressionKind::kConstant);
 }
 
 ExpressionPtr Parser::parse_name(bool namespaces) {
-  ExpressionPtr expression = make(Kind::kConstant);
+  ExpressionPtr expression = make(ExpressionKind::kConstant);
   const std::string name = current_.text;
   advance();
   if (name == "true" || name == "True" || name == "false" || name == "False") {
@@ -189,10 +190,10 @@ ExpressionPtr Parser::parse_name(bool namespaces) {
     expression->constant = Value::none();
     return expression;
   }
-  expression->kind = Kind::kName;
+  expression->kind = ExpressionKind::kName;
   expression->name = name_id(name);
   if (namespaces && skip(TokenKind::kDot)) {
-    ExpressionPtr attribute = make(Kind::kAttribute, std::move(expression));
+    ExpressionPtr attribute = make(ExpressionKind::kAttribute, std::move(expression));
     attribute->name = name_id(expect(TokenKind::kName, "an attribute").text);
     return attribute;
   }
@@ -201,7 +202,7 @@ ExpressionPtr Parser::parse_name(bool namespaces) {
 }
 
 ExpressionPtr Parser::parse_string() {
-  ExpressionPtr expression = make(Kind::kConstant);
+  ExpressionPtr expression = make(ExpressionKind::kConstant);
   std::string text = std::move(current_.text);
   advance();
   while (is(TokenKind::kString)) {  // adjacent literals are one
@@ -213,7 +214,7 @@ ExpressionPtr Parser::parse_string() {
 }
 
 ExpressionPtr Parser::parse_number() {
-  ExpressionPtr expression = make(Kind::kConstant);
+  ExpressionPtr expression = make(ExpressionKind::kConstant);
   const std::string& digits = current_.text;
   if (is(TokenKind::kFloat)) {
     // Too large a float is infinity, as in Python.
@@ -251,13 +252,13 @@ ExpressionPtr Parser::parse_tuple(const TupleOptions& options) {
   if (!tuple && !options.parentheses) {
     fail(fmt::format("found {}, wanted an expression", describe(current_)));
   }
-  ExpressionPtr expression = make(Kind::kTuple);
+  ExpressionPtr expression = make(ExpressionKind::kTuple);
   expression->children = std::move(items);
   return expression;
 }
 
 ExpressionPtr Parser::parse_list() {
-  ExpressionPtr list = make(Kind::kList);
+  ExpressionPtr list = make(ExpressionKind::kList);
   advance();
   while (!is(TokenKind::kRightBracket) && !failed()) {
     if (!list->children.empty()) expect(TokenKind::kComma, "','");
@@ -269,7 +270,7 @@ ExpressionPtr Parser::parse_list() {
 }
 
 ExpressionPtr Parser::parse_dict() {
-  ExpressionPtr dict = make(Kind::kDict);
+  ExpressionPtr dict = make(ExpressionKind::kDict);
   advance();
   while (!is(TokenKind::kRightBrace) && !failed()) {
     if (!dict->children.empty()) expect(TokenKind::kComma, "','");

@@ -6,7 +6,7 @@
 
 namespace ration::jinja {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 
 ExpressionPtr Parser::parse_postfix(ExpressionPtr expression) {
   for (int links = 0; !failed();) {
@@ -41,10 +41,10 @@ ExpressionPtr Parser::parse_filters_and_tests(ExpressionPtr expression) {
 }
 
 ExpressionPtr Parser::parse_dot(ExpressionPtr expression) {
-  ExpressionPtr result = make(Kind::kAttribute, std::move(expression));
+  ExpressionPtr result = make(ExpressionKind::kAttribute, std::move(expression));
   advance();
   if (is(TokenKind::kInteger)) {
-    result->kind = Kind::kItem;
+    result->kind = ExpressionKind::kItem;
     result->children.push_back(parse_number());
     return result;
   }
@@ -53,7 +53,7 @@ ExpressionPtr Parser::parse_dot(ExpressionPtr expression) {
 }
 
 ExpressionPtr Parser::parse_subscript(ExpressionPtr expression) {
-  ExpressionPtr result = make(Kind::kItem, std::move(expression));
+  ExpressionPtr result = make(ExpressionKind::kItem, std::move(expression));
   advance();
   std::vector<ExpressionPtr> parts;
   bool slice = false;
@@ -67,20 +67,20 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr expression) {
     }
     parts.resize(3);
   } else if (is(TokenKind::kComma)) {  // x[a, b]: a tuple is the key
-    ExpressionPtr key = make(Kind::kTuple);
+    ExpressionPtr key = make(ExpressionKind::kTuple);
     key->children = std::move(parts);
     while (skip(TokenKind::kComma)) key->children.push_back(parse_expression());
     parts.clear();
     parts.push_back(std::move(key));
   }
   expect(TokenKind::kRightBracket, "']'");
-  if (slice) result->kind = Kind::kSlice;
+  if (slice) result->kind = ExpressionKind::kSlice;
   for (ExpressionPtr& part : parts) result->children.push_back(std::move(part));
   return result;
 }
 
 ExpressionPtr Parser::parse_call(ExpressionPtr expression) {
-  ExpressionPtr call = make(Kind::kCall, std::move(expression));
+  ExpressionPtr call = make(ExpressionKind::kCall, std::move(expression));
   call->arguments = parse_arguments();
   return call;
 }
@@ -136,7 +136,7 @@ ExpressionPtr Parser::parse_filter(ExpressionPtr expression, bool without_pipe) 
   for (int links = 0; (is(TokenKind::kPipe) || without_pipe) && link(links);) {
     if (!without_pipe) advance();
     without_pipe = false;
-    ExpressionPtr filter = make(Kind::kFilter, std::move(expression));
+    ExpressionPtr filter = make(ExpressionKind::kFilter, std::move(expression));
     const std::string name = parse_dotted_name();
     filter->name = name_id(name);
     filter->row = find_filter(name);
@@ -149,7 +149,7 @@ ExpressionPtr Parser::parse_filter(ExpressionPtr expression, bool without_pipe) 
 }
 
 ExpressionPtr Parser::parse_test(ExpressionPtr expression) {
-  ExpressionPtr test = make(Kind::kTest, std::move(expression));
+  ExpressionPtr test = make(ExpressionKind::kTest, std::move(expression));
   advance();
   const bool negated = skip_word("not");
   const std::string name = parse_dotted_name();
@@ -168,7 +168,7 @@ ExpressionPtr Parser::parse_test(ExpressionPtr expression) {
   } else if (argument) {
     test->arguments->positional.push_back(parse_postfix(parse_primary()));
   }
-  return negated ? make(Kind::kNot, std::move(test)) : std::move(test);
+  return negated ? make(ExpressionKind::kNot, std::move(test)) : std::move(test);
 }
 
 void Parser::note_unknown(std::string_view what, const std::string& name, int row,

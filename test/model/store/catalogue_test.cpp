@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string refusal(std::string_view text) {
+std::string catalogue_refusal(std::string_view text) {
   const Result<std::vector<CatalogueEntry>> entries = parse_catalogue(text, "mine.toml");
   EXPECT_FALSE(entries) << text;
   if (entries) return "";
@@ -57,31 +57,32 @@ TEST(Catalogue, a_users_entry_hides_the_built_in_one) {
 }
 
 TEST(Catalogue, says_which_line_and_key_is_wrong) {
-  EXPECT_EQ(refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nsha265 = \"x\"\n"),
+  EXPECT_EQ(catalogue_refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nsha265 = \"x\"\n"),
             "mine.toml, line 4: model 'a': unknown key 'sha265', did you mean 'sha256'?");
-  EXPECT_EQ(refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nbytes = \"many\"\n"),
+  EXPECT_EQ(catalogue_refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nbytes = \"many\"\n"),
             "mine.toml, line 4: model 'a': 'bytes' is not a whole number above 0");
-  EXPECT_EQ(refusal("[[model]]\nname = \"a\"\n"),
+  EXPECT_EQ(catalogue_refusal("[[model]]\nname = \"a\"\n"),
             "mine.toml, line 1: model 'a': 'source' is missing");
-  EXPECT_NE(refusal("[[model]]\nname = \"a\"\nsource = \"b\"\n").find("only a name"),
+  EXPECT_NE(catalogue_refusal("[[model]]\nname = \"a\"\nsource = \"b\"\n").find("only a name"),
             std::string::npos);
-  EXPECT_NE(refusal("[[model]]\nname = \"hf:u/r\"\nsource = \"hf:u/r\"\n").find("taken for a name"),
+  EXPECT_NE(catalogue_refusal("[[model]]\nname = \"hf:u/r\"\nsource = \"hf:u/r\"\n")
+                .find("taken for a name"),
+            std::string::npos);
+  EXPECT_NE(catalogue_refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nsha256 = \"ABC\"\n")
+                .find("line 4"),
+            std::string::npos);
+  EXPECT_NE(catalogue_refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\naliases = [1]\n")
+                .find("aliases"),
             std::string::npos);
   EXPECT_NE(
-      refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\nsha256 = \"ABC\"\n").find("line 4"),
-      std::string::npos);
-  EXPECT_NE(
-      refusal("[[model]]\nname = \"a\"\nsource = \"hf:u/r\"\naliases = [1]\n").find("aliases"),
-      std::string::npos);
-  EXPECT_NE(
-      refusal(
+      catalogue_refusal(
           "[[model]]\nname=\"a\"\nsource=\"hf:u/r\"\n[[model]]\nname=\"a\"\nsource=\"hf:u/r\"\n")
           .find("there twice"),
       std::string::npos);
-  EXPECT_NE(refusal("models = 3\n").find("wanted [[model]]"), std::string::npos);
-  EXPECT_NE(refusal("model = [1]\n").find("not a table"), std::string::npos);
-  EXPECT_NE(refusal("[[model]\n").find("line 1"), std::string::npos);
-  EXPECT_NE(refusal(std::string(100'000, '[')).find("line 1"), std::string::npos);
+  EXPECT_NE(catalogue_refusal("models = 3\n").find("wanted [[model]]"), std::string::npos);
+  EXPECT_NE(catalogue_refusal("model = [1]\n").find("not a table"), std::string::npos);
+  EXPECT_NE(catalogue_refusal("[[model]\n").find("line 1"), std::string::npos);
+  EXPECT_NE(catalogue_refusal(std::string(100'000, '[')).find("line 1"), std::string::npos);
 }
 
 TEST(Catalogue, takes_any_language_in_strings_and_comments_and_nowhere_else) {
@@ -93,12 +94,13 @@ TEST(Catalogue, takes_any_language_in_strings_and_comments_and_nowhere_else) {
   EXPECT_EQ(entries->front().title, "größer ÿ あ ü \U0001F600");
   EXPECT_EQ(entries->front().description, "a ü");
   for (const std::string letter : {"ÿ", "あ", "\uFEFF", "\u2028", "\u00A0"}) {
-    EXPECT_NE(refusal("[[model]]\nname = \"a\" " + letter + "\n").find("line 2"),
+    EXPECT_NE(catalogue_refusal("[[model]]\nname = \"a\" " + letter + "\n").find("line 2"),
               std::string::npos);
-    EXPECT_NE(refusal("[[model]]\nname =" + letter + "\n").find("line 2"), std::string::npos);
-    EXPECT_NE(refusal(letter + " = 1\n").find("line 1"), std::string::npos);
+    EXPECT_NE(catalogue_refusal("[[model]]\nname =" + letter + "\n").find("line 2"),
+              std::string::npos);
+    EXPECT_NE(catalogue_refusal(letter + " = 1\n").find("line 1"), std::string::npos);
   }
-  EXPECT_NE(refusal("[[model]]\nname = \"\xC3\"\n").find("UTF-8"), std::string::npos);
+  EXPECT_NE(catalogue_refusal("[[model]]\nname = \"\xC3\"\n").find("UTF-8"), std::string::npos);
 }
 
 }  // namespace

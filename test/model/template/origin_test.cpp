@@ -15,7 +15,7 @@ constexpr std::string_view kMessages =
     R"([{"role": "Ж", "content": "<|Ж|> ж\n  Ж-Ж,жЖ", "Жkey": "Ж", "list": ["Ж", ["ж"]],)"
     R"( "format": "%%Ж %Y", "markup": "<Ж>", "half": "Ж%s{}"}])";
 
-Result<Prompt> render(std::string_view source) {
+Result<Prompt> render_marked(std::string_view source) {
   const Result<ChatTemplate> compiled = ChatTemplate::compile(source);
   if (!compiled) return compiled.error();
   TemplateInput input;
@@ -36,7 +36,7 @@ bool is_users(std::string_view text) {
 
 void expect_stays_the_users(std::string_view source) {
   SCOPED_TRACE(std::string(source));
-  const Result<Prompt> prompt = render(source);
+  const Result<Prompt> prompt = render_marked(source);
   ASSERT_TRUE(prompt) << prompt.error().message;
   bool found = false;
   for (const PromptSpan& span : *prompt) {
@@ -48,7 +48,7 @@ void expect_stays_the_users(std::string_view source) {
 
 TEST(TemplateOrigin, pieces_have_their_authors) {
   const Result<Prompt> prompt =
-      render("{{ bos_token }}<|a|>{{ '<|' + messages[0].role + '|>' }}{{ 1 + 1 }}");
+      render_marked("{{ bos_token }}<|a|>{{ '<|' + messages[0].role + '|>' }}{{ 1 + 1 }}");
   ASSERT_TRUE(prompt) << prompt.error().message;
   EXPECT_EQ(*prompt, (Prompt{{"<|begin|><|a|><|", true}, {"Ж", false}, {"|>2", true}}));
 }
@@ -211,7 +211,8 @@ TEST(TemplateOrigin, a_users_format_or_separator_makes_all_of_it_the_users) {
 }
 
 TEST(TemplateOrigin, a_json_texts_brackets_are_the_users) {
-  const Result<Prompt> prompt = render("{{ messages[0].list | tojson }}{{ ['<', 'b'] | tojson }}");
+  const Result<Prompt> prompt =
+      render_marked("{{ messages[0].list | tojson }}{{ ['<', 'b'] | tojson }}");
   ASSERT_TRUE(prompt) << prompt.error().message;
   EXPECT_EQ(*prompt, (Prompt{{R"(["Ж", ["ж"]])", false}, {R"(["<", "b"])", true}}));
 }
