@@ -1,9 +1,10 @@
-// How fast each set multiplies each weight type: one token over weights that no cache holds (GB/s
-// of weights), and 128 tokens (GOP/s, two operations a weight and token). Attention: GB/s of keys
-// and values. Every product is checked against one in double before it is timed.
+// How fast each set multiplies each weight type: one to eight tokens over weights that no cache
+// holds (GB/s of weights), and 128 tokens (GOP/s, two operations a weight and token). Attention:
+// GB/s of keys and values. Every product is checked against one in double before it is timed.
 //
 // matmul_bench --benchmark_filter='decode/avx2/Q4_K'
 #include <benchmark/benchmark.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstdio>
@@ -22,6 +23,7 @@ constexpr int64_t kCols = 1536;
 
 struct Case {
   const Kernels* set;
+  Layout layout;
   DType dtype;
   int threads;
   int64_t tokens;
@@ -62,8 +64,9 @@ void check(const Matrix& w, const samples::Tokens& x, const std::vector<float>& 
 
 void multiply(benchmark::State& state, const Case& c) {
   const int64_t bytes_a_row = row_bytes(c.dtype, kCols);
-  const int64_t rows = c.tokens == 1 ? kDecodeBytes / bytes_a_row : 2048;
-  const samples::Weights w = many_rows(c.dtype, rows);
+  const int64_t rows = c.tokens < 128 ? kDecodeBytes / bytes_a_row / 32 * 32 : 2048;
+  samples::Weights w = many_rows(c.dtype, rows);
+  if (c.layout == Layout::kPanels) w = samples::packed(w);
   Rng rng(2);
   const samples::Tokens x = samples::quantized(
       *c.set, c.set->format_of(c.dtype), samples::random_numbers(c.tokens * kCols, rng), kCols);
@@ -119,15 +122,19 @@ void register_all() {
   for (const Kernels* set : available_kernels()) {
     const std::string isa(set->isa);
     for (const DTypeInfo& info : kDTypes) {
-      for (int threads : {1, 2}) {
-        for (int64_t tokens : {1, 4, 128}) {
-          const Case c{set, info.dtype, threads, tokens};
-          const std::string work = tokens == 1 ? "decode" : "tokens" + std::to_string(tokens);
-          const std::string name = work + "/" + isa + "/" + std::string(info.name) + "/threads" +
-                                   std::to_string(threads);
-          benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) {
-            multiply(state, c);
-          })->UseRealTime();
+      for (Layout layout : {Layout::kRowMajor, Layout::kPanels}) {
+        if (layout == Layout::kPanels && !has_panels(info.dtype)) continue;
+        const std::string from = layout == Layout::kPanels ? "panels" : "file";
+        for (int threads : {1, 2}) {
+          for (int64_t tokens : {1, 2, 4, 8, 128}) {
+            const Case c{set, layout, info.dtype, threads, tokens};
+            const std::string work = tokens == 1 ? "decode" : "tokens" + std::to_string(tokens);
+            const std::string name =
+                fmt::format("{}/{}/{}/{}/threads{}", work, isa, info.name, from, threads);
+            benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) {
+              multiply(state, c);
+            })->UseRealTime();
+          }
         }
       }
     }

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "app/commands.h"
@@ -189,8 +190,16 @@ Result<int> run_rm(const Settings& settings) {
   const SteadyClock clock;
   Result<Store> store = Store::open(clock, {.offline = true});
   if (!store) return store.error();
+  const Result<ResolvedModel> model = store->resolve(settings.model);
   Result<RemovedModel> removed = store->remove(settings.model);
   if (!removed) return removed.error();
+  std::error_code ignored;
+  // Another name may still use the same file, and then its packed weights.
+  if (model && !std::filesystem::exists(model->files.front(), ignored)) {
+    const std::filesystem::path packed = packed_path(*model);
+    const auto bytes = static_cast<int64_t>(std::filesystem::file_size(packed, ignored));
+    if (std::filesystem::remove(packed, ignored)) removed->freed = removed->freed + Bytes{bytes};
+  }
   return print(fmt::format("removed {}, {} freed\n", removed->name, to_text(removed->freed)))
              ? kDone
              : kFailed;

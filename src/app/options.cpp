@@ -129,6 +129,16 @@ constexpr std::array kOptions{
              s.quiet = true;
              return {};
            }},
+    Option{"--packed", "on|off",
+           "keep the weights packed for this machine in a file beside the model (default: on)",
+           kModelCommands,
+           [](Settings& s, std::string_view v) -> Status {
+             if (v != "on" && v != "off") {
+               return Error{Code::kInvalid, fmt::format("found '{}', wanted on or off", v)};
+             }
+             s.packed = v == "on";
+             return {};
+           }},
     Option{"--offline", "", "never use the network; fail where it would be needed", "",
            [](Settings& s, std::string_view) -> Status {
              s.offline = true;

@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "app/interrupt.h"
+#include "app/output.h"
 #include "base/file.h"
 #include "plan/plan.h"
 
@@ -24,6 +25,9 @@ std::string isa_from_environment() {
   const char* isa = std::getenv("RATION_ISA");
   return isa ? isa : "";
 }
+
+// Smaller models stay in the processor's caches, and are not worth a second file.
+constexpr Bytes kPackedLeast{16 * kMiB};
 
 Bytes resident_now(const Files& files) {
   const Result<ProcessMemory> memory = read_process_memory(files);
@@ -127,6 +131,18 @@ Session::Session(const Settings& settings, Config config_in, Bytes limit)
       budget("memory", {.hard = limit}),
       pool(settings.threads > 0 ? settings.threads : machine.cpus_usable) {}
 
+std::filesystem::path packed_path(const ResolvedModel& model) {
+  const std::filesystem::path& file = model.files.front();
+  const std::filesystem::path beside = packed_path_beside(file);
+  const bool ours = model.origin == Origin::kFile || model.origin == Origin::kStore;
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  if (ours && (::access(folder.c_str(), W_OK) == 0 || ::access(beside.c_str(), R_OK) == 0)) {
+    return beside;
+  }
+  const Result<std::filesystem::path> cached = packed_path_in_cache(file);
+  return cached ? *cached : std::filesystem::path();
+}
+
 ProgressLine progress_line(const Settings& settings) {
   winsize size{};
   const bool terminal = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0;
@@ -179,9 +195,7 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   charge = session->budget.reserve(Tag::kWeights, resolved->bytes);
   if (!charge) return charge.error();
   session->weights = std::move(*charge);
-  Result<std::shared_ptr<const Model>> model = Model::load(resolved->files.front());
-  if (!model) return model.error();
-  session->model = std::move(*model);
+  if (Status loaded = session->load_model(settings, *resolved); !loaded) return loaded.error();
   session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
 
   Result<EngineOptions> options = plan_engine(*session, settings, needs);
@@ -199,6 +213,38 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
                                              *session->attributor);
   session->load = session->clock.since(start_ns);
   return session;
+}
+
+Status Session::load_model(const Settings& settings, const ResolvedModel& resolved) {
+  Packing packing;
+  Charge buffers;
+  ProgressLine line = progress_line(settings);
+  if (settings.packed && kernels->layout == Layout::kPanels && resolved.bytes >= kPackedLeast) {
+    Result<Charge> charge = budget.reserve(Tag::kScratch, PackedWeights::kBuildBytes);
+    if (charge) {
+      buffers = std::move(*charge);
+      packing = {.path = packed_path(resolved), .pool = &pool};
+    }
+  }
+  const int64_t start_ns = clock.now_ns();
+  packing.progress = [&, last_ns = start_ns](Bytes done, Bytes total) mutable {
+    if (clock.since(last_ns) < Millis{100}) return !interrupted();
+    last_ns = clock.now_ns();
+    line.update({.stage = PullProgress::Stage::kPacking,
+                 .name = display_name(resolved),
+                 .done = done,
+                 .total = total,
+                 .elapsed = clock.since(start_ns)});
+    return !interrupted();
+  };
+  Result<std::shared_ptr<const Model>> loaded = Model::load(resolved.files.front(), packing);
+  line.finish();
+  if (!loaded) return loaded.error();
+  model = std::move(*loaded);
+  if (!settings.quiet && !model->packing_problem().empty()) {
+    note("the weights are not packed: " + model->packing_problem());
+  }
+  return {};
 }
 
 std::string Session::summary() const {

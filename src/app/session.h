@@ -2,6 +2,7 @@
 // share.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,10 @@ ProgressLine progress_line(const Settings& settings);
 // Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on
 // standard error. An empty reference means the default model.
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock);
+
+// Where this model's packed weights are kept: beside the model, unless that folder belongs to other
+// programs or cannot be written to.
+std::filesystem::path packed_path(const ResolvedModel& model);
 
 // How a command wants its engine.
 struct SessionNeeds {
@@ -57,6 +62,8 @@ struct Session {
   std::unique_ptr<Runner> runner;
   Millis load;
   bool memory_stated = false;
+
+  Status load_model(const Settings& settings, const ResolvedModel& resolved);
 
   // "context 8192 tokens of the model's 8192, memory 142 MB of 300 MB": what a start-up line says.
   std::string summary() const;

@@ -36,6 +36,7 @@ struct Settings {
   bool special = false;  // show or parse special tokens
   bool quiet = false;
   bool offline = false;
+  bool packed = true;  // weights are used from a packed copy beside the model
   bool force = false;
 
   // perplexity

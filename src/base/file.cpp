@@ -167,6 +167,15 @@ Status MappedFile::unchanged() const {
   return {};
 }
 
+void MappedFile::release(std::span<const std::byte> bytes) const {
+  constexpr uintptr_t kPage = 4096;
+  if (bytes.data() < data_ || bytes.data() + bytes.size() > data_ + size_) return;
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = (address + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (address + bytes.size()) / kPage * kPage;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 void install_truncation_guard(int exit_code) {
   truncation_exit_code = exit_code;
   struct sigaction action{};

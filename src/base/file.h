@@ -33,6 +33,9 @@ class MappedFile {
   // time of change). A deleted file counts as unchanged: the mapping keeps it. kCorrupt says what
   // differs.
   Status unchanged() const;
+  // These bytes are done with for now: their pages stop counting as this process's memory, and come
+  // back when they are touched. Nothing happens when they lie outside.
+  void release(std::span<const std::byte> bytes) const;
 
  private:
   void close();

@@ -146,6 +146,20 @@ const GgufTensor* Gguf::find_tensor(std::string_view name) const {
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
 
+std::vector<std::filesystem::path> Gguf::paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (const MappedFile& file : files_) paths.push_back(file.path());
+  return paths;
+}
+
+void Gguf::release(std::span<const std::byte> bytes) const {
+  for (const MappedFile& file : files_) file.release(bytes);
+}
+
+void Gguf::release() const {
+  for (const MappedFile& file : files_) file.release(file.bytes());
+}
+
 Bytes Gguf::file_bytes() const {
   Bytes sum{0};
   for (const MappedFile& file : files_) sum += Bytes{static_cast<int64_t>(file.bytes().size())};

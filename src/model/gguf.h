@@ -99,8 +99,12 @@ class Gguf {
   std::span<const GgufTensor> tensors() const { return tensors_; }
 
   const std::filesystem::path& path() const { return files_.front().path(); }
+  std::vector<std::filesystem::path> paths() const;  // of all parts, in order
   Bytes file_bytes() const;
   Bytes tensor_bytes() const;
+  // As MappedFile::release: of the part that the bytes lie in, and of all parts.
+  void release(std::span<const std::byte> bytes) const;
+  void release() const;
   // Whether every part is still the file that was opened.
   Status unchanged() const;
 

@@ -6,7 +6,8 @@
 
 namespace ration {
 
-Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path) {
+Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path,
+                                                 const Packing& packing) {
   Result<Gguf> file = Gguf::open(path);
   if (!file) return file.error();
   Result<Network> network = load_network(*file);
@@ -22,7 +23,31 @@ Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& pa
   std::shared_ptr<Model> model(new Model(std::move(*file), std::move(*network)));
   model->tokenizer_ = std::move(*tokenizer);
   model->load_template();
+  if (Status packed = model->pack(packing); !packed) return packed.error();
   return std::shared_ptr<const Model>(std::move(model));
+}
+
+Status Model::pack(const Packing& packing) {
+  if (packing.path.empty()) return {};
+  Result<PackedWeights> packed = PackedWeights::open(packing.path, file_, network_);
+  if (!packed) {
+    const Status built =
+        PackedWeights::build(packing.path, file_, network_, *packing.pool, packing.progress);
+    if (!built && built.error().code == Code::kCancelled) return built;
+    if (!built) {
+      packing_problem_ = built.error().message;
+      return {};
+    }
+    packed = PackedWeights::open(packing.path, file_, network_);
+  }
+  if (!packed) {
+    packing_problem_ = packed.error().message;
+    return {};
+  }
+  packed_ = std::move(*packed);
+  packed_->use_in(network_);
+  file_.release();
+  return {};
 }
 
 void Model::load_template() {

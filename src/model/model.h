@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,20 +11,33 @@
 #include "base/result.h"
 #include "model/gguf.h"
 #include "model/network.h"
+#include "model/packed.h"
 #include "model/template/template.h"
 #include "model/tokenizer/tokenizer.h"
 
 namespace ration {
 
+// Whether a model's weights are used from a packed file, which is built when there is none.
+struct Packing {
+  std::filesystem::path path;  // "": not packed
+  Pool* pool = nullptr;        // to build with
+  PackedWeights::Progress progress{};
+};
+
 // shared-const: engines, conversations and threads read one Model at once.
 class Model {
  public:
   // Opens, checks and understands the file; no weight is touched yet. Errors are those of the
-  // parts: kNotFound, kIo, kCorrupt, kUnsupported, each naming the file.
-  static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path);
+  // parts: kNotFound, kIo, kCorrupt, kUnsupported, each naming the file. Where packing fails the
+  // weights are used as they are, and packing_problem() says why; only kCancelled ends the load.
+  static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path,
+                                                   const Packing& packing = {});
 
   const Gguf& file() const { return file_; }
   const Network& network() const { return network_; }
+  // null: the weights are used from the file itself.
+  const PackedWeights* packed() const { return packed_ ? &*packed_ : nullptr; }
+  const std::string& packing_problem() const { return packing_problem_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   // The file's own template; ChatML where the vocabulary has its tokens and the file has none.
   // null: a base model, which completes text and cannot chat.
@@ -45,9 +59,12 @@ class Model {
  private:
   Model(Gguf file, Network network) : file_(std::move(file)), network_(std::move(network)) {}
   void load_template();
+  Status pack(const Packing& packing);
 
   Gguf file_;
   Network network_;
+  std::optional<PackedWeights> packed_;
+  std::string packing_problem_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> own_template_;
   const ChatTemplate* template_ = nullptr;

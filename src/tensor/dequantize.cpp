@@ -226,8 +226,22 @@ void dequantize(DType dtype, const std::byte* blocks, int64_t n, float* out) {
 }
 
 void dequantize_row(const Matrix& w, int64_t row, float* out) {
-  DCHECK(row >= 0 && row < w.rows);
-  dequantize(w.dtype, w.row(row), w.cols, out);
+  dequantize_columns(w, row, 0, w.cols, out);
+}
+
+void dequantize_columns(const Matrix& w, int64_t row, int64_t first, int64_t n, float* out) {
+  DCHECK(row >= 0 && row < w.rows && first >= 0 && first + n <= w.cols);
+  if (w.layout == Layout::kRowMajor) {
+    return dequantize(w.dtype, w.row(row) + row_bytes(w.dtype, first), n, out);
+  }
+  const int64_t lane = row % kRowsAPanel;
+  const int64_t elements = info_of(w.dtype).block_elements;
+  std::byte block[kBlockBytesMax];
+  for (int64_t c = first; c < first + n; c += elements, out += elements) {
+    const std::byte* panel = w.row(row - lane) + kRowsAPanel * row_bytes(w.dtype, c);
+    unpack_panel_row(w.dtype, elements, panel, lane, block);
+    dequantize(w.dtype, block, elements, out);
+  }
 }
 
 }  // namespace ration

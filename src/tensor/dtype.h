@@ -45,6 +45,9 @@ inline constexpr std::array kDTypes{
     DTypeInfo{DType::kIQ4_XS, "IQ4_XS", 256, 136},
 };
 
+// Of the quantised types.
+inline constexpr int64_t kBlockBytesMax = 210;
+
 // nullptr when the id is none of ours.
 constexpr const DTypeInfo* find_dtype(uint32_t id) {
   for (const DTypeInfo& info : kDTypes) {

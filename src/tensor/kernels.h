@@ -51,6 +51,7 @@ struct AttendArguments {
 
 struct Kernels {
   std::string_view isa;
+  Layout layout;  // of quantised matrices, where it is fastest
 
   // The activation format matmul() wants for weights of this type.
   ActivationFormat (*format_of)(DType dtype);
@@ -60,7 +61,8 @@ struct Kernels {
   void (*quantize)(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
 
   // out[t * out_stride + r] = W[r, :] . X[t, :] for r in [row_begin, row_end), every t.
-  // REQUIRES: x.format == format_of(w.dtype), x.cols == w.cols.
+  // REQUIRES: x.format == format_of(w.dtype), x.cols == w.cols; with panels, row_begin is the first
+  // row of one.
   void (*matmul)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
                  float* out, int64_t out_stride);
 
@@ -91,6 +93,8 @@ int64_t activation_row_bytes(ActivationFormat format, int64_t cols);
 
 // One row of a weight matrix as F32 (an embedding): out is [cols]. The reference arithmetic.
 void dequantize_row(const Matrix& w, int64_t row, float* out);
+// Columns [first, first + n) of a row. REQUIRES: both are multiples of the type's block.
+void dequantize_columns(const Matrix& w, int64_t row, int64_t first, int64_t n, float* out);
 // The same for bare blocks. REQUIRES: n is a multiple of the type's block.
 void dequantize(DType dtype, const std::byte* blocks, int64_t n, float* out);
 

@@ -5,13 +5,14 @@
 #include <cstdint>
 
 #include "tensor/dtype.h"
+#include "tensor/panel.h"
 
 namespace ration {
 
-// How a matrix's bytes are arranged. A kernel set names the layouts it reads; the file's own
-// row-major blocks are always among them.
+// How a matrix's bytes are arranged. Every kernel set reads both, with the same results.
 enum class Layout : uint8_t {
   kRowMajor,  // GGUF: row after row of blocks
+  kPanels,    // 16 rows interleaved: tensor/panel.h
 };
 
 // A weight matrix W: [rows, cols]. Borrowed: the mapped file or the packed cache owns the bytes.
@@ -24,9 +25,13 @@ struct Matrix {
 
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return ration::row_bytes(dtype, cols); }
-  int64_t bytes() const { return rows * row_bytes(); }
+  int64_t bytes() const {
+    return layout == Layout::kPanels ? panels_bytes(dtype, rows, cols) : rows * row_bytes();
+  }
+  // REQUIRES: kRowMajor, or r is the first row of a panel.
   const std::byte* row(int64_t r) const { return data + r * row_bytes(); }
   // Rows [begin, begin + count) as a matrix of its own (fused projections are stored as one).
+  // REQUIRES: as row(begin).
   Matrix slice(int64_t begin, int64_t count) const {
     return {dtype, layout, count, cols, row(begin)};
   }

@@ -75,8 +75,40 @@ class RealModel(ProgramTest):
         self.assertGreater(answered, 3)
         self.assertLess(answered, len(LIMITS_MB) - 2)
 
+    def test_packed_weights_give_the_same_answer_and_go_with_the_model(self):
+        model = self.copy()
+        words = ("run", model, "The river", "-n", 60, "--raw", "--temperature", 0, "--json")
+        plain = json.loads(self.run_program(*words, "--packed", "off").out)
+        self.assertEqual([p.name for p in self.home.iterdir()], ["model.gguf"])
+        first = self.run_program(*words)
+        self.assertRegex(first.err, "packing")
+        packed = self.home / "model.gguf.panels"
+        made = packed.stat()
+        self.assertLess(made.st_size, model.stat().st_size * 1.01)
+        second = self.run_program(*words)
+        self.assertNotRegex(second.err, "packing")
+        self.assertEqual(packed.stat().st_mtime_ns, made.st_mtime_ns)
+        for outcome in (first, second):  # ids and log-probabilities, to the last bit
+            self.assertEqual(json.loads(outcome.out)["tokens"], plain["tokens"])
+        os.truncate(packed, 50_000_000)
+        mended = self.run_program(*words)
+        self.assertEqual(json.loads(mended.out)["tokens"], plain["tokens"])
+        self.assertEqual(packed.stat().st_size, made.st_size)
+
+    def test_packed_weights_of_a_folder_that_is_not_ours_lie_in_the_cache(self):
+        blobs = self.home / "blobs"
+        blobs.mkdir()
+        shutil.copy(self.model, blobs / "model.gguf")
+        blobs.chmod(0o555)
+        self.addCleanup(blobs.chmod, 0o755)
+        if os.access(blobs, os.W_OK):
+            self.skipTest("this user may write everywhere")
+        outcome = self.run_program("run", blobs / "model.gguf", "Hi", "-n", 2)
+        self.assertEqual(outcome.code, 0, outcome.err)
+        self.assertEqual(len(list((self.home / "store" / "packed").iterdir())), 1)
+
     def copy(self):
-        return shutil.copy(self.model, self.home / "model.gguf")
+        return pathlib.Path(shutil.copy(self.model, self.home / "model.gguf"))
 
     def test_a_file_deleted_in_use_goes_on(self):
         started = self.start("run", self.copy(), "Once upon a time", "-n", 200, "--raw",

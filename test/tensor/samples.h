@@ -1,6 +1,7 @@
 // test/tensor/samples.h - random weights and activations for the kernel tests, and what they mean.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -98,6 +99,19 @@ inline Weights random_weights(DType dtype, int64_t rows, int64_t cols, Rng& rng,
       std::memset(block, 0, static_cast<size_t>(info.block_bytes));
     }
   }
+  return {matrix, bytes};
+}
+
+// The same matrix in panels.
+inline Weights packed(const Weights& w) {
+  Matrix matrix = w.matrix;
+  matrix.layout = Layout::kPanels;
+  auto bytes = std::make_shared<Bytes64>(matrix.bytes());
+  for (int64_t row = 0; row < matrix.rows; row += kRowsAPanel) {
+    pack_panel(matrix.dtype, matrix.cols, w.matrix.row(row),
+               std::min(kRowsAPanel, matrix.rows - row), bytes->data() + row * matrix.row_bytes());
+  }
+  matrix.data = bytes->data();
   return {matrix, bytes};
 }
 

@@ -16,7 +16,7 @@
 namespace ration {
 namespace {
 
-constexpr int kPollMs = 50;
+constexpr int kTransferPollMs = 50;
 constexpr size_t kHeaderBytesMax = 256 * 1024;  // all answers of one request together
 
 Bytes parse_count(std::string_view text) {
@@ -163,7 +163,7 @@ class Transfer {
         return CURLE_ABORTED_BY_CALLBACK;
       }
       if (stalled()) return CURLE_OPERATION_TIMEDOUT;
-      curl_.multi_poll(multi_.get(), nullptr, 0, kPollMs, nullptr);
+      curl_.multi_poll(multi_.get(), nullptr, 0, kTransferPollMs, nullptr);
     }
     int left = 0;
     const CURLMsg* message = curl_.multi_info_read(multi_.get(), &left);

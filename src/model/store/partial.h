@@ -10,8 +10,8 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/sha256.h"
 #include "base/unit.h"
-#include "model/store/sha256.h"
 
 namespace ration {
 

@@ -51,6 +51,8 @@ std::string line_text(const PullProgress& progress) {
       return fmt::format("{}: connecting{}", progress.name, note);
     case Stage::kDownloading:
       return fmt::format("{}: {}{}", progress.name, amount_text(progress), note);
+    case Stage::kPacking:
+      return fmt::format("{}: packing {}{}", progress.name, amount_text(progress), note);
     case Stage::kRetrying:
       return fmt::format("{}: trying again{}", progress.name, note);
     case Stage::kDone: {

@@ -87,6 +87,7 @@ struct PullProgress {
     kConnecting,   // nothing has arrived yet
     kDownloading,  // bytes arrive
     kRetrying,     // something broke, `note` says what: trying again
+    kPacking,      // not a pull: the weights are being arranged for this machine
     kDone,
   };
   Stage stage = Stage::kConnecting;

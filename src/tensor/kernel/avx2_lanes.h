@@ -127,6 +127,7 @@ struct Avx2 {
   static I shift_right(I a) {
     return _mm256_srli_epi32(a, kBits);
   }
+  static I shift_right_by(I a, int bits) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
   template <int kBits>
   static I shift_left(I a) {
     return _mm256_slli_epi32(a, kBits);
@@ -163,6 +164,7 @@ struct Avx2 {
     std::memcpy(&x, p, sizeof x);
     return x;
   }
+  static I load_int(const void* p) { return _mm256_loadu_si256(reinterpret_cast<const I*>(p)); }
   static I broadcast32(const void* p) { return set32(int_at(p)); }
   static F broadcast_float(const void* p) { return _mm256_castsi256_ps(broadcast32(p)); }
 

@@ -9,6 +9,7 @@ namespace ration {
 
 const Kernels kAvx2Kernels{
     .isa = "avx2",
+    .layout = Layout::kPanels,
     .format_of = avx2::format_of,
     .quantize = quantize<Avx2>,
     .matmul = avx2::matmul,

@@ -120,6 +120,7 @@ struct Avx512 {
   static I shift_right(I a) {
     return _mm512_srli_epi32(a, kBits);
   }
+  static I shift_right_by(I a, int bits) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
   template <int kBits>
   static I shift_left(I a) {
     return _mm512_slli_epi32(a, kBits);
@@ -151,6 +152,7 @@ struct Avx512 {
     std::memcpy(&x, p, sizeof x);
     return x;
   }
+  static I load_int(const void* p) { return _mm512_loadu_si512(p); }
   static I broadcast32(const void* p) { return set32(int_at(p)); }
   static F broadcast_float(const void* p) { return _mm512_castsi512_ps(broadcast32(p)); }
 

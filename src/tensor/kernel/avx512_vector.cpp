@@ -9,6 +9,7 @@ namespace ration {
 
 const Kernels kAvx512Kernels{
     .isa = "avx512",
+    .layout = Layout::kPanels,
     .format_of = avx512::format_of,
     .quantize = quantize<Avx512>,
     .matmul = avx512::matmul,

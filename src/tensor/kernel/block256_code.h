@@ -1,9 +1,10 @@
 // tensor/kernel/block256_code.h - the types with 256 columns a block; block32_code.h says how it
 // works.
 //
-// Each type has two halves: header() gives the scales, quads() hands out the 64 quads one by one,
-// each subgroup's in rising order, to emit(number, vector). So one token can use them in registers
-// and a panel can store them.
+// Each type has two halves: header() gives the scales, piece() hands out the quads of one of
+// kPieces, which lie together in the file, one by one to emit(slot, step, vector): quad `step` of
+// the subgroup that the piece has in `slot`. So one token can use them in registers and a panel can
+// store them, and the code of a piece is there once.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,26 @@ struct Group256 {
   typename L::F min;
 };
 
+// The subgroups of a piece: kSlots of them, kApart from one to the next.
+struct PairsOf32 {  // 32 bytes: the low nibbles are one subgroup, the high ones the next
+  static constexpr int kPieces = 4, kSlots = 2, kApart = 1;
+  static constexpr int first_subgroup(int piece) { return 2 * piece; }
+};
+struct FoursOf16 {  // 16 bytes of each half's 32: columns l, l + 32, l + 64, l + 96
+  static constexpr int kPieces = 4, kSlots = 4, kApart = 2;
+  static constexpr int first_subgroup(int piece) { return piece / 2 * 8 + piece % 2; }
+};
+struct OnesOf32 {
+  static constexpr int kPieces = 8, kSlots = 1, kApart = 1;
+  static constexpr int first_subgroup(int piece) { return piece; }
+};
+
 // The first 16 bytes of a Q4_K or Q5_K block: two F16, then 6-bit scales and minima of 8 subgroups.
-template <class L>
-void unpack_k_header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+template <class L, class Rows>
+void unpack_k_header(const Rows& rows, int64_t at, Group256<L>& group) {
   using I = typename L::I;
   I words[4];
-  L::load_rows(rows, at, words);
+  rows.load(at, words);
   group.scale = L::halves_of(L::bit_and(words[0], L::set32(0xffff)));
   group.min = L::halves_of(L::template shift_right<16>(words[0]));
   const I six = L::set8(63), four = L::set8(15), top = L::set8(48);
@@ -78,110 +93,103 @@ typename L::I six_bit_scales(typename L::I low, typename L::I high) {
 }
 
 // kSubgroup: columns that share an integer scale. kShift: the offset is 2^kShift, or none when 0.
-struct TypeQ4_K {
+struct TypeQ4_K : PairsOf32 {
   static constexpr int kBits = 4, kBytes = sizeof(BlockQ4_K), kSubgroup = 32, kShift = 0;
   static constexpr bool kMin = true;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     unpack_k_header<L>(rows, at, group);
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     const typename L::I low = L::set8(15);
 #pragma clang loop unroll(full)
-    for (int piece = 0; piece < 8; ++piece) {  // 16 bytes: half of two subgroups
+    for (int half = 0; half < 2; ++half) {
       typename L::I bytes[4];
-      L::load_rows(rows, at + 16 + 16 * piece, bytes);
-      const int first = piece / 2 * 16 + piece % 2 * 4;
+      rows.load(at + 16 + 32 * piece + 16 * half, bytes);
 #pragma clang loop unroll(full)
       for (int j = 0; j < 4; ++j) {
-        emit(first + j, L::bit_and(bytes[j], low));
-        emit(first + j + 8, L::bit_and(L::template shift_right<4>(bytes[j]), low));
+        emit(0, 4 * half + j, L::bit_and(bytes[j], low));
+        emit(1, 4 * half + j, L::bit_and(L::template shift_right<4>(bytes[j]), low));
       }
     }
   }
 };
 
-struct TypeQ5_K {
+struct TypeQ5_K : PairsOf32 {
   static constexpr int kBits = 5, kBytes = sizeof(BlockQ5_K), kSubgroup = 32, kShift = 0;
   static constexpr bool kMin = true;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     unpack_k_header<L>(rows, at, group);
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     using I = typename L::I;
-    I high[8];
-    L::load_rows(rows, at + 16, high);
-    L::load_rows(rows, at + 32, high + 4);
     const I low = L::set8(15), fifth = L::set8(16);
 #pragma clang loop unroll(full)
-    for (int piece = 0; piece < 8; ++piece) {
-      I bytes[4];
-      L::load_rows(rows, at + 48 + 16 * piece, bytes);
-      const int first = piece / 2 * 16 + piece % 2 * 4;
+    for (int half = 0; half < 2; ++half) {
+      I bytes[4], high[4];
+      rows.load(at + 48 + 32 * piece + 16 * half, bytes);
+      rows.load(at + 16 + 16 * half, high);
 #pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) {
-        // Bits 0 and 1 of `high` belong to the pair of subgroups at hand.
-        I& bits = high[piece % 2 * 4 + j];
-        emit(first + j, L::bit_or(L::bit_and(bytes[j], low),
-                                  L::bit_and(L::template shift_left<4>(bits), fifth)));
-        emit(first + j + 8, L::bit_or(L::bit_and(L::template shift_right<4>(bytes[j]), low),
-                                      L::bit_and(L::template shift_left<3>(bits), fifth)));
-        bits = L::template shift_right<2>(bits);
+      for (int j = 0; j < 4; ++j) {  // bits 0 and 1 belong to the two subgroups at hand
+        const I bits = L::shift_right_by(high[j], 2 * piece);
+        emit(0, 4 * half + j,
+             L::bit_or(L::bit_and(bytes[j], low),
+                       L::bit_and(L::template shift_left<4>(bits), fifth)));
+        emit(1, 4 * half + j,
+             L::bit_or(L::bit_and(L::template shift_right<4>(bytes[j]), low),
+                       L::bit_and(L::template shift_left<3>(bits), fifth)));
       }
     }
   }
 };
 
-struct TypeQ6_K {
+struct TypeQ6_K : FoursOf16 {
   static constexpr int kBits = 6, kBytes = sizeof(BlockQ6_K), kSubgroup = 16, kShift = 5;
   static constexpr bool kMin = false;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     typename L::I scales[4];
-    L::load_rows(rows, at + 192, scales);
+    rows.load(at + 192, scales);
     unpack_signed_scales<L, 0>(scales, group);
-    group.scale = L::load_halves(rows, at + 208);
+    group.scale = rows.halves(at + 208);
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     using I = typename L::I;
     const I low = L::set8(15), top = L::set8(48);
+    const int half = piece / 2, part = piece % 2;
+    I first[4], second[4], high[4];
+    rows.load(at + 64 * half + 16 * part, first);
+    rows.load(at + 64 * half + 32 + 16 * part, second);
+    rows.load(at + 128 + 32 * half + 16 * part, high);
 #pragma clang loop unroll(full)
-    for (int piece = 0; piece < 4; ++piece) {  // 16 of the 32 columns l of a half
-      const int half = piece / 2, part = piece % 2;
-      I first[4], second[4], high[4];
-      L::load_rows(rows, at + 64 * half + 16 * part, first);
-      L::load_rows(rows, at + 64 * half + 32 + 16 * part, second);
-      L::load_rows(rows, at + 128 + 32 * half + 16 * part, high);
-      const int quad = half * 32 + part * 4;
-#pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) {
-        const I h = high[j];
-        emit(quad + j,
-             L::bit_or(L::bit_and(first[j], low), L::bit_and(L::template shift_left<4>(h), top)));
-        emit(quad + j + 8,
-             L::bit_or(L::bit_and(second[j], low), L::bit_and(L::template shift_left<2>(h), top)));
-        emit(quad + j + 16,
-             L::bit_or(L::bit_and(L::template shift_right<4>(first[j]), low), L::bit_and(h, top)));
-        emit(quad + j + 24, L::bit_or(L::bit_and(L::template shift_right<4>(second[j]), low),
-                                      L::bit_and(L::template shift_right<2>(h), top)));
-      }
+    for (int j = 0; j < 4; ++j) {
+      const I h = high[j];
+      emit(0, j,
+           L::bit_or(L::bit_and(first[j], low), L::bit_and(L::template shift_left<4>(h), top)));
+      emit(1, j,
+           L::bit_or(L::bit_and(second[j], low), L::bit_and(L::template shift_left<2>(h), top)));
+      emit(2, j,
+           L::bit_or(L::bit_and(L::template shift_right<4>(first[j]), low), L::bit_and(h, top)));
+      emit(3, j,
+           L::bit_or(L::bit_and(L::template shift_right<4>(second[j]), low),
+                     L::bit_and(L::template shift_right<2>(h), top)));
     }
   }
 };
 
-struct TypeQ2_K {
+struct TypeQ2_K : FoursOf16 {
   static constexpr int kBits = 2, kBytes = sizeof(BlockQ2_K), kSubgroup = 16, kShift = 0;
   static constexpr bool kMin = true;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
     I words[4];
-    L::load_rows(rows, at, words);
-    const I both = L::load_ints(rows, at + 80);
+    rows.load(at, words);
+    const I both = rows.ints(at + 80);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
     const I low = L::set8(15);
@@ -197,33 +205,28 @@ struct TypeQ2_K {
       group.pairs[p] = L::pick_bytes(minima, 0x80008000u | byte | (byte + 1) << 16);
     }
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     const typename L::I two = L::set8(3);
+    typename L::I bytes[4];
+    rows.load(at + 16 + 16 * piece, bytes);
 #pragma clang loop unroll(full)
-    for (int piece = 0; piece < 4; ++piece) {  // 16 bytes: columns l, l + 32, l + 64, l + 96
-      typename L::I bytes[4];
-      L::load_rows(rows, at + 16 + 16 * piece, bytes);
-      const int first = piece / 2 * 32 + piece % 2 * 4;
-#pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) {
-        emit(first + j, L::bit_and(bytes[j], two));
-        emit(first + j + 8, L::bit_and(L::template shift_right<2>(bytes[j]), two));
-        emit(first + j + 16, L::bit_and(L::template shift_right<4>(bytes[j]), two));
-        emit(first + j + 24, L::bit_and(L::template shift_right<6>(bytes[j]), two));
-      }
+    for (int j = 0; j < 4; ++j) {
+      emit(0, j, L::bit_and(bytes[j], two));
+      emit(1, j, L::bit_and(L::template shift_right<2>(bytes[j]), two));
+      emit(2, j, L::bit_and(L::template shift_right<4>(bytes[j]), two));
+      emit(3, j, L::bit_and(L::template shift_right<6>(bytes[j]), two));
     }
   }
 };
 
-struct TypeQ3_K {
+struct TypeQ3_K : FoursOf16 {
   static constexpr int kBits = 3, kBytes = sizeof(BlockQ3_K), kSubgroup = 16, kShift = 2;
   static constexpr bool kMin = false;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
-    const I words[3] = {L::load_ints(rows, at + 96), L::load_ints(rows, at + 100),
-                        L::load_ints(rows, at + 104)};
+    const I words[3] = {rows.ints(at + 96), rows.ints(at + 100), rows.ints(at + 104)};
     const I low = L::set8(15), two = L::set8(3);
     const I low_bits[4] = {L::bit_and(words[0], low), L::bit_and(words[1], low),
                            L::bit_and(L::template shift_right<4>(words[0]), low),
@@ -235,46 +238,42 @@ struct TypeQ3_K {
     I scales[4];
     for (int w = 0; w < 4; ++w) scales[w] = six_bit_scales<L>(low_bits[w], high_bits[w]);
     unpack_signed_scales<L, 2>(scales, group);
-    group.scale = L::load_halves(rows, at + 108);
+    group.scale = rows.halves(at + 108);
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     using I = typename L::I;
-    I high[8];
-    L::load_rows(rows, at, high);
-    L::load_rows(rows, at + 16, high + 4);
     const I two = L::set8(3), third = L::set8(4);
+    I bytes[4], high[4];
+    rows.load(at + 32 + 16 * piece, bytes);
+    rows.load(at + 16 * (piece % 2), high);
 #pragma clang loop unroll(full)
-    for (int piece = 0; piece < 4; ++piece) {  // as Q2_K
-      I bytes[4];
-      L::load_rows(rows, at + 32 + 16 * piece, bytes);
-      const int first = piece / 2 * 32 + piece % 2 * 4;
-#pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) {
-        // Bits 0 .. 3 of `high` belong to the four columns of this half.
-        I& bits = high[piece % 2 * 4 + j];
-        emit(first + j, L::bit_or(L::bit_and(bytes[j], two),
-                                  L::bit_and(L::template shift_left<2>(bits), third)));
-        emit(first + j + 8, L::bit_or(L::bit_and(L::template shift_right<2>(bytes[j]), two),
-                                      L::bit_and(L::template shift_left<1>(bits), third)));
-        emit(first + j + 16, L::bit_or(L::bit_and(L::template shift_right<4>(bytes[j]), two),
-                                       L::bit_and(bits, third)));
-        emit(first + j + 24, L::bit_or(L::bit_and(L::template shift_right<6>(bytes[j]), two),
-                                       L::bit_and(L::template shift_right<1>(bits), third)));
-        bits = L::template shift_right<4>(bits);
-      }
+    for (int j = 0; j < 4; ++j) {  // bits 0 to 3 belong to the four subgroups at hand
+      const I bits = L::shift_right_by(high[j], 4 * (piece / 2));
+      emit(
+          0, j,
+          L::bit_or(L::bit_and(bytes[j], two), L::bit_and(L::template shift_left<2>(bits), third)));
+      emit(1, j,
+           L::bit_or(L::bit_and(L::template shift_right<2>(bytes[j]), two),
+                     L::bit_and(L::template shift_left<1>(bits), third)));
+      emit(2, j,
+           L::bit_or(L::bit_and(L::template shift_right<4>(bytes[j]), two),
+                     L::bit_and(bits, third)));
+      emit(3, j,
+           L::bit_or(L::bit_and(L::template shift_right<6>(bytes[j]), two),
+                     L::bit_and(L::template shift_right<1>(bits), third)));
     }
   }
 };
 
-struct TypeIQ4_XS {
+struct TypeIQ4_XS : OnesOf32 {
   static constexpr int kBits = 8, kBytes = sizeof(BlockIQ4_XS), kSubgroup = 32, kShift = 0;
   static constexpr bool kMin = false;
-  template <class L>
-  static void header(const uint8_t* const* rows, int64_t at, Group256<L>& group) {
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
-    const I first = L::load_ints(rows, at);
-    const I nibbles = L::load_ints(rows, at + 4);
+    const I first = rows.ints(at);
+    const I nibbles = rows.ints(at + 4);
     group.scale = L::halves_of(L::bit_and(first, L::set32(0xffff)));
     // Byte b gets nibble b of the 16 high bits: two bits for each of subgroups 2 b and 2 b + 1.
     I high = L::template shift_right<16>(first);
@@ -297,17 +296,12 @@ struct TypeIQ4_XS {
       group.pairs[p] = L::template shift_right_signed16<10>(pair);
     }
   }
-  template <class L, class Emit>
-  static void quads(const uint8_t* const* rows, int64_t at, Emit emit) {
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
+    typename L::I quads[8];
+    unpack_nibbles<L>(rows, at + 8 + 16 * piece, quads);
 #pragma clang loop unroll(full)
-    for (int run = 0; run < 8; ++run) {  // of 32 columns
-      typename L::I quads[8];
-      unpack_nibbles<L>(rows, at + 8 + 16 * run, quads);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < 8; ++j) {
-        emit(run * 8 + j, L::from_signed(L::look_up(kIQ4Values, quads[j])));
-      }
-    }
+    for (int j = 0; j < 8; ++j) emit(0, j, L::from_signed(L::look_up(kIQ4Values, quads[j])));
   }
 };
 

@@ -26,10 +26,10 @@ struct Group32 {
 };
 
 // The low nibbles of 16 bytes are columns 0 .. 15, the high ones 16 .. 31.
-template <class L>
-void unpack_nibbles(const uint8_t* const* rows, int64_t offset, typename L::I* quads) {
+template <class L, class Rows>
+void unpack_nibbles(const Rows& rows, int64_t offset, typename L::I* quads) {
   typename L::I bytes[4];
-  L::load_rows(rows, offset, bytes);
+  rows.load(offset, bytes);
   const typename L::I low = L::set8(15);
   for (int j = 0; j < 4; ++j) {
     quads[j] = L::bit_and(bytes[j], low);
@@ -38,9 +38,9 @@ void unpack_nibbles(const uint8_t* const* rows, int64_t offset, typename L::I* q
 }
 
 // Adds the fifth bits: bit i of the 4 bytes at `offset` belongs to column i.
-template <class L>
-void add_fifth_bits(const uint8_t* const* rows, int64_t offset, typename L::I* quads) {
-  const typename L::I bits = L::load_ints(rows, offset);
+template <class L, class Rows>
+void add_fifth_bits(const Rows& rows, int64_t offset, typename L::I* quads) {
+  const typename L::I bits = rows.ints(offset);
   const typename L::I even = L::set32(0x08040201);
   const typename L::I odd = L::set32(static_cast<int32_t>(0x80402010));
   for (int j = 0; j < 8; ++j) {
@@ -53,20 +53,20 @@ void add_fifth_bits(const uint8_t* const* rows, int64_t offset, typename L::I* q
 struct TypeQ4_0 {
   static constexpr int kBits = 4, kBytes = sizeof(BlockQ4_0), kOffset = 8;
   static constexpr bool kMin = false;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
     unpack_nibbles<L>(rows, at + 2, group.quads);
-    group.scale = L::load_halves(rows, at);
+    group.scale = rows.halves(at);
   }
 };
 
 struct TypeQ4_1 {
   static constexpr int kBits = 4, kBytes = sizeof(BlockQ4_1), kOffset = 0;
   static constexpr bool kMin = true;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
     unpack_nibbles<L>(rows, at + 4, group.quads);
-    const typename L::I both = L::load_ints(rows, at);
+    const typename L::I both = rows.ints(at);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
   }
@@ -75,22 +75,22 @@ struct TypeQ4_1 {
 struct TypeQ5_0 {
   static constexpr int kBits = 5, kBytes = sizeof(BlockQ5_0), kOffset = 16;
   static constexpr bool kMin = false;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
     unpack_nibbles<L>(rows, at + 6, group.quads);
     add_fifth_bits<L>(rows, at + 2, group.quads);
-    group.scale = L::load_halves(rows, at);
+    group.scale = rows.halves(at);
   }
 };
 
 struct TypeQ5_1 {
   static constexpr int kBits = 5, kBytes = sizeof(BlockQ5_1), kOffset = 0;
   static constexpr bool kMin = true;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
     unpack_nibbles<L>(rows, at + 8, group.quads);
     add_fifth_bits<L>(rows, at + 4, group.quads);
-    const typename L::I both = L::load_ints(rows, at);
+    const typename L::I both = rows.ints(at);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
   }
@@ -99,23 +99,23 @@ struct TypeQ5_1 {
 struct TypeQ8_0 {
   static constexpr int kBits = 8, kBytes = sizeof(BlockQ8_0), kOffset = 0;
   static constexpr bool kMin = false;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
-    L::load_rows(rows, at + 2, group.quads);
-    L::load_rows(rows, at + 18, group.quads + 4);
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
+    rows.load(at + 2, group.quads);
+    rows.load(at + 18, group.quads + 4);
     for (typename L::I& quad : group.quads) quad = L::from_signed(quad);
-    group.scale = L::load_halves(rows, at);
+    group.scale = rows.halves(at);
   }
 };
 
 struct TypeIQ4_NL {
   static constexpr int kBits = 8, kBytes = sizeof(BlockIQ4_NL), kOffset = 0;
   static constexpr bool kMin = false;
-  template <class L>
-  static void unpack(const uint8_t* const* rows, int64_t at, Group32<L>& group) {
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
     unpack_nibbles<L>(rows, at + 2, group.quads);
     for (typename L::I& quad : group.quads) quad = L::from_signed(L::look_up(kIQ4Values, quad));
-    group.scale = L::load_halves(rows, at);
+    group.scale = rows.halves(at);
   }
 };
 

@@ -9,6 +9,7 @@ namespace ration {
 
 struct Job {
   const uint8_t* weights;
+  bool panels;  // tensor/panel.h; else row after row
   int64_t row_bytes;
   int64_t cols;
   const std::byte* x;

@@ -15,6 +15,7 @@
 #include "tensor/kernel/block256_code.h"
 #include "tensor/kernel/block32_code.h"
 #include "tensor/kernel/job.h"
+#include "tensor/panel.h"
 
 namespace ration {
 namespace {
@@ -23,15 +24,51 @@ namespace {
 constexpr int64_t kPanelTokens = 128;
 constexpr int64_t kPanelRows = 128;
 
-// Where the rows of a group start; rows past the end repeat the last one.
+// How far ahead of its use a panel is fetched, at least. Each load asks for the line it will want
+// some whole blocks later: in the order of use, and never many at once, which would fill the queue
+// of the cache and stop the work.
+constexpr int64_t kPrefetchBytes = 1024;
+
+// kLanes rows as a file holds them: where each starts. Rows past the end repeat the last one.
 template <class L>
-struct RowPointers {
+struct FileRows {
+  using I = typename L::I;
   const uint8_t* at[L::kLanes];
-  RowPointers(const Job& job, int64_t row) {
+  FileRows(const Job& job, int64_t row) {
     for (int i = 0; i < L::kLanes; ++i) {
       const int64_t r = row + i < job.row_end ? row + i : job.row_end - 1;
       at[i] = job.weights + r * job.row_bytes;
     }
+  }
+  void load(int64_t offset, I* out) const { L::load_rows(at, offset, out); }
+  I ints(int64_t offset) const { return L::load_ints(at, offset); }
+  typename L::F halves(int64_t offset) const { return L::load_halves(at, offset); }
+};
+
+// kLanes rows of a panel (tensor/panel.h): lanes are neighbours already.
+template <class L, class Type>
+struct PanelRows {
+  using I = typename L::I;
+  static constexpr int64_t kBlock = kRowsAPanel * Type::kBytes;
+  static constexpr int64_t kAhead = (kPrefetchBytes + kBlock - 1) / kBlock * kBlock;
+  const uint8_t* at_ints;
+  const uint8_t* at_halves;
+  PanelRows(const Job& job, int64_t row) {
+    const int64_t lane = row % kRowsAPanel;
+    const uint8_t* panel = job.weights + (row - lane) * job.row_bytes;
+    at_ints = panel + 4 * lane;
+    at_halves = panel + 2 * lane;
+  }
+  void load(int64_t offset, I* out) const {
+    for (int i = 0; i < 4; ++i) out[i] = ints(offset + 4 * i);
+  }
+  I ints(int64_t offset) const {
+    const uint8_t* at = at_ints + kRowsAPanel * offset;
+    __builtin_prefetch(at + kAhead, 0, 3);
+    return L::load_int(at);
+  }
+  typename L::F halves(int64_t offset) const {
+    return L::load_f16(reinterpret_cast<const std::byte*>(at_halves + kRowsAPanel * offset));
   }
 };
 
@@ -75,14 +112,15 @@ struct Product32 {
   static constexpr int kShift = kOffset == 0 ? 0 : __builtin_ctz(kOffset);
   static_assert(kOffset == 0 || kOffset == 1 << kShift);
 
-  static void unpack(const uint8_t* const* rows, int64_t block, Group& group) {
+  template <class Rows>
+  static void unpack(const Rows& rows, int64_t block, Group& group) {
     Type::template unpack<L>(rows, block * Type::kBytes, group);
   }
 
   // As add() for one group that is not kept.
-  template <int kTokens>
-  static void stream(const uint8_t* const* rows, const std::byte* const* x, int64_t cols,
-                     int64_t block, F (&sums)[kTokens][1]) {
+  template <int kTokens, class Rows>
+  static void stream(const Rows& rows, const std::byte* const* x, int64_t cols, int64_t block,
+                     F (&sums)[kTokens][1]) {
     Group group;
     unpack(rows, block, group);
     add<1, kTokens>(&group, x, cols, block, sums);
@@ -146,33 +184,46 @@ struct Product256 {
   static constexpr int kShift = kOffset <= 1 ? 0 : __builtin_ctz(kOffset);
   static constexpr bool kNeedsPairs = Type::kMin || kShift != 0;
 
-  static void unpack(const uint8_t* const* rows, int64_t block, Group& group) {
-    Type::template header<L>(rows, block * Type::kBytes, group);
-    Type::template quads<L>(rows, block * Type::kBytes,
-                            [&](int quad, I weights) { group.quads[quad] = weights; });
+  template <class Rows>
+  static void unpack(const Rows& rows, int64_t block, Group& group) {
+    const int64_t at = block * Type::kBytes;
+    Type::template header<L>(rows, at, group);
+#pragma clang loop unroll(disable)
+    for (int piece = 0; piece < Type::kPieces; ++piece) {
+      I* quads = group.quads + Type::first_subgroup(piece) * kQuads;
+      Type::template piece<L>(rows, at, piece, [&](int slot, int step, I weights) {
+        quads[slot * Type::kApart * kQuads + step] = weights;
+      });
+    }
   }
 
   // As add() for one group that is not kept: its quads never leave the registers.
-  template <int kTokens>
-  static void stream(const uint8_t* const* rows, const std::byte* const* x, int64_t cols,
-                     int64_t block, F (&sums)[kTokens][1]) {
+  template <int kTokens, class Rows>
+  static void stream(const Rows& rows, const std::byte* const* x, int64_t cols, int64_t block,
+                     F (&sums)[kTokens][1]) {
+    const int64_t at = block * Type::kBytes;
     Group group;  // all but the quads
-    Type::template header<L>(rows, block * Type::kBytes, group);
-    I parts[kTokens][2 * kPairs];
+    Type::template header<L>(rows, at, group);
     I dots[kTokens][1];
     for (int t = 0; t < kTokens; ++t) dots[t][0] = L::set32(0);
-    Type::template quads<L>(rows, block * Type::kBytes, [&](int quad, I weights) {
-      const int g = quad / kQuads;
-      const int step = quad % kQuads % kSteps;
-      for (int t = 0; t < kTokens; ++t) {
-        const I numbers = L::broadcast32(x[t] + block * 256 + 4 * quad);
-        I& part = parts[t][g];
-        part = step == 0 ? L::template product<Type::kBits>(weights, numbers)
-                         : L::template add_product<Type::kBits>(part, weights, numbers);
-        if (step != kSteps - 1) continue;
-        dots[t][0] = L::add32(dots[t][0], L::widen_scaled(part, group.scales[g]));
-      }
-    });
+#pragma clang loop unroll(disable)
+    for (int piece = 0; piece < Type::kPieces; ++piece) {
+      const int subgroup = Type::first_subgroup(piece);
+      const int64_t first = block * 256 + subgroup * Type::kSubgroup;
+      I parts[kTokens][Type::kSlots];
+      Type::template piece<L>(rows, at, piece, [&](int slot, int step, I weights) {
+        const int64_t column = slot * Type::kApart * Type::kSubgroup + 4 * step;
+        for (int t = 0; t < kTokens; ++t) {
+          const I numbers = L::broadcast32(x[t] + first + column);
+          I& part = parts[t][slot];
+          part = step % kSteps == 0 ? L::template product<Type::kBits>(weights, numbers)
+                                    : L::template add_product<Type::kBits>(part, weights, numbers);
+          if (step % kSteps != kSteps - 1) continue;
+          const I scale = group.scales[subgroup + slot * Type::kApart];
+          dots[t][0] = L::add32(dots[t][0], L::widen_scaled(part, scale));
+        }
+      });
+    }
     finish<1, kTokens>(&group, x, cols, block, dots, sums);
   }
 
@@ -252,12 +303,12 @@ typename L::F load_rows_so_far(const Job& job, int64_t token, int64_t row) {
 
 // kTokens tokens from `token` on, every row: weights are unpacked, used at once and forgotten.
 template <class L, class Product, class Type, int kTokens>
-[[gnu::noinline]] void stream(const Job& job, int64_t token) {
+[[gnu::noinline]] void stream_file(const Job& job, int64_t token) {
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
   for (int64_t row = job.row_begin; row < job.row_end; row += L::kLanes) {
-    const RowPointers<L> rows(job, row);
+    const FileRows<L> rows(job, row);
     typename L::F sums[kTokens][1];
     for (int t = 0; t < kTokens; ++t) sums[t][0] = L::zero();
     // The next group's bytes lie in one run: fetched in order while this group is worked on.
@@ -266,9 +317,36 @@ template <class L, class Product, class Type, int kTokens>
       for (int line = 0; line < L::kLanes * Type::kBytes; line += 64) {
         __builtin_prefetch(ahead + b * L::kLanes * Type::kBytes + line, 0, 2);
       }
-      Product::template stream<kTokens>(rows.at, x, job.cols, b, sums);
+      Product::template stream<kTokens>(rows, x, job.cols, b, sums);
     }
     for (int t = 0; t < kTokens; ++t) store_rows<L>(job, token + t, row, sums[t][0]);
+  }
+}
+
+// The same from panels, which are read from front to back.
+template <class L, class Product, class Type, int kTokens>
+[[gnu::noinline]] void stream_panels(const Job& job, int64_t token) {
+  constexpr int kParts = kRowsAPanel / L::kLanes;
+  const std::byte* x[kTokens];
+  for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
+  const int64_t blocks = job.cols / Product::kColumns;
+  for (int64_t row = job.row_begin; row < job.row_end; row += kRowsAPanel) {
+    typename L::F sums[kParts][kTokens][1];
+    for (int p = 0; p < kParts; ++p) {
+      for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
+    }
+    for (int64_t b = 0; b < blocks; ++b) {
+#pragma clang loop unroll(disable)
+      for (int p = 0; p < kParts; ++p) {
+        const PanelRows<L, Type> rows(job, row + p * L::kLanes);
+        Product::template stream<kTokens>(rows, x, job.cols, b, sums[p]);
+      }
+    }
+    for (int p = 0; p < kParts; ++p) {
+      for (int t = 0; t < kTokens; ++t) {
+        store_rows<L>(job, token + t, row + p * L::kLanes, sums[p][t][0]);
+      }
+    }
   }
 }
 
@@ -305,9 +383,14 @@ void multiply_panel(const Job& job, int64_t row, int64_t first_block, int64_t bl
   constexpr int kTokens = L::kTokens;
   typename Product::Group panel[L::kPanelColumns / Product::kColumns * kGroups];
   for (int r = 0; r < kGroups; ++r) {
-    const RowPointers<L> rows(job, row + r * L::kLanes);
+    const int64_t first = row + r * L::kLanes;
     for (int64_t b = 0; b < blocks; ++b) {
-      Product::unpack(rows.at, first_block + b, panel[b * kGroups + r]);
+      typename Product::Group& group = panel[b * kGroups + r];
+      if (!job.panels) {
+        Product::unpack(FileRows<L>(job, first), first_block + b, group);
+      } else if (first < job.row_end) {
+        Product::unpack(PanelRows<L, Type>(job, first), first_block + b, group);
+      }
     }
   }
   for (; token + kTokens <= token_end; token += kTokens) {
@@ -340,17 +423,23 @@ void multiply_many(const Job& job) {
   }
 }
 
+template <class L, class Product, class Type, int kTokens>
+void stream(const Job& job) {
+  if (job.panels) return stream_panels<L, Product, Type, kTokens>(job, 0);
+  stream_file<L, Product, Type, kTokens>(job, 0);
+}
+
 template <class L, class Product, class Type>
 void multiply(const Job& job) {
   switch (job.tokens) {
     case 0:
       return;
     case 1:
-      return stream<L, Product, Type, 1>(job, 0);
+      return stream<L, Product, Type, 1>(job);
     case 2:
-      return stream<L, Product, Type, 2>(job, 0);
+      return stream<L, Product, Type, 2>(job);
     case 3:
-      return stream<L, Product, Type, 3>(job, 0);
+      return stream<L, Product, Type, 3>(job);
     default:
       return multiply_many<L, Product, Type>(job);
   }

@@ -44,7 +44,7 @@ void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t ro
       std::memset(sums, 0, sizeof sums);
       for (int64_t c = 0; c < w.cols; c += kChunk) {
         const int64_t n = std::min(kChunk, w.cols - c);
-        dequantize(w.dtype, w.row(row) + ration::row_bytes(w.dtype, c), n, weights);
+        dequantize_columns(w, row, c, n, weights);
         for (int64_t t = 0; t < tokens; ++t) {
           const float* numbers = reinterpret_cast<const float*>(x.row(first + t));
           add_products(weights, numbers + c, n, sums[t]);

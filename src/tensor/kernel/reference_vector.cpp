@@ -58,6 +58,7 @@ void to_f16(const float* x, int64_t n, uint16_t* out) {
 
 const Kernels kReferenceKernels{
     .isa = "reference",
+    .layout = Layout::kRowMajor,
     .format_of = reference::format_of,
     .quantize = reference::quantize,
     .matmul = reference::matmul,

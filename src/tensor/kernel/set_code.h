@@ -57,6 +57,7 @@ void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t ro
             int64_t out_stride) {
   const Path& path = path_of<L>(w.dtype);
   path.multiply({.weights = reinterpret_cast<const uint8_t*>(w.data),
+                 .panels = w.layout == Layout::kPanels,
                  .row_bytes = w.cols / path.block_columns * path.block_bytes,
                  .cols = w.cols,
                  .x = x.data,

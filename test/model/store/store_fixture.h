@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "model/store/sha256.h"
+#include "base/sha256.h"
 #include "model/store/store.h"
 
 namespace ration {

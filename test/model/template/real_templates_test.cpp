@@ -14,8 +14,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "model/gguf.h"
-#include "model/store/sha256.h"
 #include "model/template/template.h"
 #include "test/model/template/reference.h"
 

@@ -1,4 +1,4 @@
-// model/store/sha256.h - SHA-256 of a stream, by OpenSSL's libcrypto. Private to the store.
+// base/sha256.h - SHA-256 of a stream, by OpenSSL's libcrypto.
 //
 // The library is opened at the first use and not linked: commands that hash nothing do not pay for
 // mapping it.

@@ -1,4 +1,4 @@
-#include "model/store/sha256.h"
+#include "base/sha256.h"
 
 #include <fmt/core.h>
 #include <openssl/evp.h>

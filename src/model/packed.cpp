@@ -1,0 +1,397 @@
+#include "model/packed.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/sha256.h"
+
+namespace ration {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kHeadBytes = 4096;
+constexpr int64_t kAlignment = 64;
+constexpr uint32_t kVersion = 1;
+constexpr std::array<char, 8> kMagic{'R', 'A', 'T', 'N', 'P', 'A', 'C', 'K'};
+constexpr Bytes kDiskSlack{64 * kMiB};  // a disk is not filled to the last byte
+
+using Digest = std::array<char, 64>;  // of SHA-256, in hexadecimal
+
+// The sizes, times and numbers of the source files as text, cut where there is no more room: it
+// changes when a file is written to, replaced or moved to another disk.
+using Identity = std::array<char, 1024>;
+
+// The start of the file; the rest of its 4 KiB is zero.
+struct Head {
+  std::array<char, 8> magic{};
+  uint32_t version = 0;
+  uint32_t rows_a_panel = 0;
+  uint64_t bytes = 0;  // of this file
+  uint64_t table = 0;  // FNV-1a of the list of matrices
+  Digest content{};    // of the source files' bytes
+  Identity identity{};
+};
+static_assert(sizeof(Head) <= kHeadBytes);
+
+// One matrix to be packed, and where its panels lie in the file.
+struct Place {
+  Matrix source;
+  int64_t offset = 0;
+};
+
+struct Table {
+  std::vector<Place> places;
+  int64_t bytes = kHeadBytes;
+};
+
+// Every quantised matrix that is multiplied, once. An embedding that is only looked up stays as it
+// is: a row of a panel lies on more pages than a row of the file.
+template <class Network, class Visit>
+void visit_matrices(Network& network, Visit visit) {
+  const bool tied = network.output.weight.data == network.embedding.data;
+  for (auto& stage : network.stages) {
+    if (auto* attention = std::get_if<AttentionStage>(&stage)) {
+      visit(attention->query.weight);
+      visit(attention->key.weight);
+      visit(attention->value.weight);
+      visit(attention->output.weight);
+    } else {
+      auto& feed_forward = std::get<FeedForwardStage>(stage);
+      visit(feed_forward.gate.weight);
+      visit(feed_forward.up.weight);
+      visit(feed_forward.down.weight);
+    }
+  }
+  visit(network.output.weight);
+  if (tied) visit(network.embedding);
+}
+
+// Every vector there is: norms and biases, which lie all over the file.
+template <class Visit>
+void visit_vectors(Network& network, Visit visit) {
+  const auto norm = [&](Norm& norm, int64_t size) {
+    if (norm.weight) visit(norm.weight, size);
+  };
+  const auto bias = [&](Linear& linear) {
+    if (linear.bias) visit(linear.bias, linear.weight.rows);
+  };
+  for (Stage& stage : network.stages) {
+    if (auto* attention = std::get_if<AttentionStage>(&stage)) {
+      norm(attention->before, network.width);
+      norm(attention->query_norm, network.head_size);
+      norm(attention->key_norm, network.head_size);
+      norm(attention->after, network.width);
+      for (Linear* linear :
+           {&attention->query, &attention->key, &attention->value, &attention->output}) {
+        bias(*linear);
+      }
+    } else {
+      auto& feed_forward = std::get<FeedForwardStage>(stage);
+      norm(feed_forward.before, network.width);
+      norm(feed_forward.after, network.width);
+      for (Linear* linear : {&feed_forward.gate, &feed_forward.up, &feed_forward.down}) {
+        bias(*linear);
+      }
+    }
+  }
+  norm(network.final_norm, network.width);
+  bias(network.output);
+}
+
+bool is_packable(const Matrix& matrix) {
+  return !matrix.empty() && matrix.layout == Layout::kRowMajor && has_panels(matrix.dtype);
+}
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+Table table_of(const Network& network) {
+  Table table;
+  std::unordered_set<const std::byte*> seen;
+  visit_matrices(network, [&](const Matrix& matrix) {
+    if (!is_packable(matrix) || !seen.insert(matrix.data).second) return;
+    table.places.push_back({matrix, table.bytes});
+    table.bytes += round_up(panels_bytes(matrix.dtype, matrix.rows, matrix.cols), kAlignment);
+  });
+  return table;
+}
+
+uint64_t table_hash(const Table& table) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const Place& place : table.places) {
+    const std::string text = fmt::format("{} {}x{} at {}\n", info_of(place.source.dtype).name,
+                                         place.source.rows, place.source.cols, place.offset);
+    for (const char byte : text) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+Result<Identity> identity_of(const Gguf& source) {
+  std::string text;
+  for (const fs::path& path : source.paths()) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) {
+      return Error{Code::kIo,
+                   fmt::format("cannot look at {}: {}", path.string(), error_text(errno))};
+    }
+    text += fmt::format("{} {}.{} {} {}\n", status.st_size, status.st_mtim.tv_sec,
+                        status.st_mtim.tv_nsec, status.st_dev, status.st_ino);
+  }
+  Identity identity{};
+  std::copy_n(text.begin(), std::min(text.size(), identity.size()), identity.begin());
+  return identity;
+}
+
+struct Descriptor {
+  int number = -1;
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+};
+
+Error io_error(std::string_view what, const fs::path& path, int error_number) {
+  return {Code::kIo,
+          fmt::format("cannot {} {}: {}", what, path.string(), error_text(error_number))};
+}
+
+// Reads rather than maps, so that the bytes do not count as this process's memory.
+Result<Digest> content_digest(const Gguf& source) {
+  Result<Sha256> hash = Sha256::start();
+  if (!hash) return hash.error();
+  std::vector<std::byte> buffer(kMiB);
+  for (const fs::path& path : source.paths()) {
+    const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (file.number < 0) return io_error("open", path, errno);
+    while (true) {
+      const ssize_t got = ::read(file.number, buffer.data(), buffer.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return io_error("read", path, errno);
+      if (got == 0) break;
+      hash->update(std::span(buffer).first(static_cast<size_t>(got)));
+    }
+  }
+  const std::string hex = hash->finish();
+  Digest digest{};
+  std::copy_n(hex.begin(), std::min(hex.size(), digest.size()), digest.begin());
+  return digest;
+}
+
+Status write_at(const Descriptor& file, const fs::path& path, std::span<const std::byte> bytes,
+                int64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(file.number, bytes.data(), bytes.size(), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error("write", path, errno);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+  return {};
+}
+
+// Packs and writes one matrix after the other through one buffer.
+class Builder {
+ public:
+  Builder(const Table& table, const Gguf& source, Pool& pool,
+          const PackedWeights::Progress& progress, const Descriptor& file, const fs::path& path)
+      : table_(table),
+        source_(source),
+        pool_(pool),
+        progress_(progress),
+        file_(file),
+        path_(path) {}
+
+  Status write_matrices() {
+    for (const Place& place : table_.places) {
+      if (Status written = write_matrix(place); !written) return written;
+    }
+    return {};
+  }
+
+ private:
+  Status write_matrix(const Place& place) {
+    const Matrix& matrix = place.source;
+    const int64_t panel_bytes = kRowsAPanel * matrix.row_bytes();
+    const int64_t panels = (matrix.rows + kRowsAPanel - 1) / kRowsAPanel;
+    const int64_t a_time = std::max<int64_t>(1, kBufferBytes / panel_bytes);
+    buffer_.resize(static_cast<size_t>(std::min(a_time, panels) * panel_bytes));
+    for (int64_t first = 0; first < panels; first += a_time) {
+      const int64_t count = std::min(a_time, panels - first);
+      pool_.run([&](int worker) {
+        const Share share = share_of(count, worker, pool_.threads());
+        for (int64_t p = share.begin; p < share.end; ++p) {
+          const int64_t row = (first + p) * kRowsAPanel;
+          pack_panel(matrix.dtype, matrix.cols, matrix.row(row),
+                     std::min(kRowsAPanel, matrix.rows - row), buffer_.data() + p * panel_bytes);
+        }
+      });
+      const int64_t bytes = count * panel_bytes;
+      Status written = write_at(file_, path_, std::span(buffer_).first(static_cast<size_t>(bytes)),
+                                place.offset + first * panel_bytes);
+      if (!written) return written;
+      source_.release({matrix.row(first * kRowsAPanel),
+                       static_cast<size_t>(std::min(bytes, matrix.bytes() - first * panel_bytes))});
+      done_ += bytes;
+      if (progress_ && !progress_(Bytes{done_}, Bytes{table_.bytes})) {
+        return Error{Code::kCancelled, "stopped"};
+      }
+    }
+    return {};
+  }
+
+  static constexpr int64_t kBufferBytes = PackedWeights::kBuildBytes.count - 2 * kMiB;
+
+  const Table& table_;
+  const Gguf& source_;
+  Pool& pool_;
+  const PackedWeights::Progress& progress_;
+  const Descriptor& file_;
+  const fs::path& path_;
+  std::vector<std::byte> buffer_;
+  int64_t done_ = 0;
+};
+
+Error stale(const fs::path& path, std::string_view why) {
+  return {Code::kCorrupt, fmt::format("{} {}", path.string(), why)};
+}
+
+// Whether the head's source is this one; brings the head up to date when only the identity moved.
+Status check_source(const fs::path& path, Head head, const Gguf& source) {
+  const Result<Identity> identity = identity_of(source);
+  if (!identity) return identity.error();
+  if (head.identity == *identity) return {};
+  const Result<Digest> content = content_digest(source);
+  if (!content) return content.error();
+  if (head.content != *content) return stale(path, "was made from other weights");
+  head.identity = *identity;
+  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (file.number >= 0) {  // a read-only copy is hashed each time
+    [[maybe_unused]] const Status written =
+        write_at(file, path, std::as_bytes(std::span(&head, 1)), 0);
+  }
+  return {};
+}
+
+// Writes everything into the open temporary file and gives it its name.
+Status fill(const Descriptor& file, const fs::path& temporary, const fs::path& path,
+            const Table& table, const Gguf& source, Pool& pool,
+            const PackedWeights::Progress& progress) {
+  if (::ftruncate(file.number, 0) != 0 || ::ftruncate(file.number, table.bytes) != 0) {
+    return io_error("write", temporary, errno);
+  }
+  // Before the weights are read: what is written to meanwhile is noticed at the next start.
+  const Result<Identity> identity = identity_of(source);
+  if (!identity) return identity.error();
+  Builder builder(table, source, pool, progress, file, temporary);
+  if (Status written = builder.write_matrices(); !written) return written;
+  const Result<Digest> content = content_digest(source);
+  if (!content) return content.error();
+  const Head head{.magic = kMagic,
+                  .version = kVersion,
+                  .rows_a_panel = kRowsAPanel,
+                  .bytes = static_cast<uint64_t>(table.bytes),
+                  .table = table_hash(table),
+                  .content = *content,
+                  .identity = *identity};
+  Status written = write_at(file, temporary, std::as_bytes(std::span(&head, 1)), 0);
+  if (!written) return written;
+  if (::fdatasync(file.number) != 0) return io_error("sync", temporary, errno);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
+  return {};
+}
+
+}  // namespace
+
+fs::path packed_path_beside(const fs::path& model) { return model.string() + ".panels"; }
+
+Result<fs::path> packed_path_in_cache(const fs::path& model) {
+  const Result<fs::path> cache = cache_folder();
+  if (!cache) return cache.error();
+  std::error_code ignored;
+  const fs::path whole = fs::weakly_canonical(model, ignored);
+  const Result<std::string> digest = sha256_of(whole.string());
+  if (!digest) return digest.error();
+  return *cache / "packed" /
+         fmt::format("{}-{}.panels", whole.stem().string(), digest->substr(0, 16));
+}
+
+Bytes PackedWeights::bytes_for(const Network& network) { return Bytes{table_of(network).bytes}; }
+
+Result<PackedWeights> PackedWeights::open(const fs::path& path, const Gguf& source,
+                                          const Network& network) {
+  Result<MappedFile> file = MappedFile::open(path);
+  if (!file) return file.error();
+  Head head;
+  if (file->bytes().size() < static_cast<size_t>(kHeadBytes)) return stale(path, "is cut short");
+  std::memcpy(&head, file->bytes().data(), sizeof head);
+  if (head.magic != kMagic) return stale(path, "is no packed model");
+  if (head.version != kVersion || head.rows_a_panel != kRowsAPanel) {
+    return stale(path, "is of another version");
+  }
+  const Table table = table_of(network);
+  if (head.bytes != static_cast<uint64_t>(table.bytes) || head.table != table_hash(table)) {
+    return stale(path, "was made from another model");
+  }
+  if (file->bytes().size() != static_cast<size_t>(table.bytes)) return stale(path, "is cut short");
+  if (Status same = check_source(path, head, source); !same) return same.error();
+  PackedWeights packed;
+  packed.file_ = std::move(*file);
+  return packed;
+}
+
+Status PackedWeights::build(const fs::path& path, const Gguf& source, const Network& network,
+                            Pool& pool, const Progress& progress) {
+  const Table table = table_of(network);
+  const Result<Bytes> disk = free_disk(path);
+  if (!disk) return disk.error();
+  if (const Bytes wanted = Bytes{table.bytes} + kDiskSlack; *disk < wanted) {
+    return Error{Code::kOverBudget,
+                 fmt::format("packed weights need {} in {}, and {} are free", to_text(wanted),
+                             path.parent_path().string(), to_text(*disk)),
+                 Shortfall{.wanted = wanted.count, .available = disk->count}};
+  }
+  std::error_code problem;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), problem);
+  const fs::path temporary = path.string() + ".part";
+  const Descriptor file{::open(temporary.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)};
+  if (file.number < 0) return io_error("write", temporary, errno);
+  if (::flock(file.number, LOCK_EX) != 0) return io_error("lock", temporary, errno);
+  // Another process may have finished while this one waited for the lock.
+  if (open(path, source, network)) return {};
+  struct stat opened{}, named{};
+  if (::fstat(file.number, &opened) != 0 || ::stat(temporary.c_str(), &named) != 0 ||
+      opened.st_ino != named.st_ino) {
+    return stale(path, "was being built by another process, which gave up");
+  }
+  Status filled = fill(file, temporary, path, table, source, pool, progress);
+  if (!filled) ::unlink(temporary.c_str());
+  return filled;
+}
+
+void PackedWeights::use_in(Network& network) const {
+  std::unordered_map<const std::byte*, int64_t> offsets;
+  for (const Place& place : table_of(network).places) {
+    offsets.emplace(place.source.data, place.offset);
+  }
+  visit_matrices(network, [&](Matrix& matrix) {
+    if (!is_packable(matrix)) return;
+    matrix.data = file_.bytes().data() + offsets.at(matrix.data);
+    matrix.layout = Layout::kPanels;
+  });
+  visit_vectors(network, [&](const float*& vector, int64_t size) {
+    network.owned.emplace_back(vector, vector + size);
+    vector = network.owned.back().data();
+  });
+}
+
+}  // namespace ration
