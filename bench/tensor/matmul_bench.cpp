@@ -126,7 +126,7 @@ void register_all() {
         if (layout == Layout::kPanels && !has_panels(info.dtype)) continue;
         const std::string from = layout == Layout::kPanels ? "panels" : "file";
         for (int threads : {1, 2}) {
-          for (int64_t tokens : {1, 2, 4, 8, 128}) {
+          for (int64_t tokens : {1, 2, 3, 4, 8, 16, 128}) {
             const Case c{set, layout, info.dtype, threads, tokens};
             const std::string work = tokens == 1 ? "decode" : "tokens" + std::to_string(tokens);
             const std::string name =

@@ -144,7 +144,7 @@ TEST_P(Matmul, gives_the_same_bits_from_panels) {
       for (int64_t rows : {1, 8, 16, 31, 70}) {
         const Weights w = random_weights(info.dtype, rows, cols, rng);
         const Weights panels = samples::packed(w);
-        for (int64_t tokens : {1, 2, 3, 4, 7, 130}) {
+        for (int64_t tokens : {1, 2, 3, 4, 7, 8, 9, 130}) {
           const Tokens x = samples::quantized(set, set.format_of(info.dtype),
                                               random_numbers(tokens * cols, rng), cols);
           const std::vector<float> wanted = multiply(set, w.matrix, x.activations);

@@ -24,6 +24,9 @@ namespace {
 constexpr int64_t kPanelTokens = 128;
 constexpr int64_t kPanelRows = 128;
 
+// Up to this many tokens a panel is cheaper unpacked for every four of them than written out once.
+constexpr int64_t kStreamTokens = 8;
+
 // How far ahead of its use a panel is fetched, at least. Each load asks for the line it will want
 // some whole blocks later: in the order of use, and never many at once, which would fill the queue
 // of the cache and stop the work.
@@ -323,29 +326,47 @@ template <class L, class Product, class Type, int kTokens>
   }
 }
 
-// The same from panels, which are read from front to back.
+// The same for the rows of one panel, which is read from front to back.
 template <class L, class Product, class Type, int kTokens>
-[[gnu::noinline]] void stream_panels(const Job& job, int64_t token) {
+[[gnu::noinline]] void stream_panel(const Job& job, int64_t row, int64_t token) {
   constexpr int kParts = kRowsAPanel / L::kLanes;
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
-  for (int64_t row = job.row_begin; row < job.row_end; row += kRowsAPanel) {
-    typename L::F sums[kParts][kTokens][1];
-    for (int p = 0; p < kParts; ++p) {
-      for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
-    }
-    for (int64_t b = 0; b < blocks; ++b) {
+  typename L::F sums[kParts][kTokens][1];
+  for (int p = 0; p < kParts; ++p) {
+    for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
+  }
+  for (int64_t b = 0; b < blocks; ++b) {
 #pragma clang loop unroll(disable)
-      for (int p = 0; p < kParts; ++p) {
-        const PanelRows<L, Type> rows(job, row + p * L::kLanes);
-        Product::template stream<kTokens>(rows, x, job.cols, b, sums[p]);
-      }
-    }
     for (int p = 0; p < kParts; ++p) {
-      for (int t = 0; t < kTokens; ++t) {
-        store_rows<L>(job, token + t, row + p * L::kLanes, sums[p][t][0]);
-      }
+      const PanelRows<L, Type> rows(job, row + p * L::kLanes);
+      Product::template stream<kTokens>(rows, x, job.cols, b, sums[p]);
+    }
+  }
+  for (int p = 0; p < kParts; ++p) {
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows<L>(job, token + t, row + p * L::kLanes, sums[p][t][0]);
+    }
+  }
+}
+
+// All tokens, four at a time: after the first four the panel is in a near cache.
+template <class L, class Product, class Type>
+void stream_panels(const Job& job) {
+  for (int64_t row = job.row_begin; row < job.row_end; row += kRowsAPanel) {
+    int64_t token = 0;
+    for (; token + 4 <= job.tokens; token += 4) stream_panel<L, Product, Type, 4>(job, row, token);
+    switch (job.tokens - token) {
+      case 3:
+        stream_panel<L, Product, Type, 3>(job, row, token);
+        break;
+      case 2:
+        stream_panel<L, Product, Type, 2>(job, row, token);
+        break;
+      case 1:
+        stream_panel<L, Product, Type, 1>(job, row, token);
+        break;
     }
   }
 }
@@ -423,23 +444,16 @@ void multiply_many(const Job& job) {
   }
 }
 
-template <class L, class Product, class Type, int kTokens>
-void stream(const Job& job) {
-  if (job.panels) return stream_panels<L, Product, Type, kTokens>(job, 0);
-  stream_file<L, Product, Type, kTokens>(job, 0);
-}
-
 template <class L, class Product, class Type>
 void multiply(const Job& job) {
+  if (job.panels && job.tokens <= kStreamTokens) return stream_panels<L, Product, Type>(job);
   switch (job.tokens) {
     case 0:
       return;
     case 1:
-      return stream<L, Product, Type, 1>(job);
+      return stream_file<L, Product, Type, 1>(job, 0);
     case 2:
-      return stream<L, Product, Type, 2>(job);
-    case 3:
-      return stream<L, Product, Type, 3>(job);
+      return stream_file<L, Product, Type, 2>(job, 0);
     default:
       return multiply_many<L, Product, Type>(job);
   }
