@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kHeadBytes = 4096;
 constexpr int64_t kAlignment = 64;
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr std::array<char, 8> kMagic{'R', 'A', 'T', 'N', 'P', 'A', 'C', 'K'};
 constexpr Bytes kDiskSlack{64 * kMiB};  // a disk is not filled to the last byte
 

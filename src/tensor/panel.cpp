@@ -1,6 +1,9 @@
 #include "tensor/panel.h"
 
+#include <array>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "base/check.h"
 
@@ -24,16 +27,35 @@ int64_t lone_half(DType dtype) {
   }
 }
 
-// Calls field(offset, size) for each field of a block, in order.
-template <class Field>
-void for_fields(DType dtype, Field field) {
+struct Field {
+  int64_t offset;  // in the file's block
+  int64_t place;   // in the panel's block, a row's share
+  int64_t size;
+};
+
+// The fields of a block, in the file's order.
+std::vector<Field> fields_of(DType dtype) {
+  std::vector<Field> fields;
   const int64_t half = lone_half(dtype);
-  const int64_t end = info_of(dtype).block_bytes;
-  for (int64_t offset = 0; offset < end;) {
+  for (int64_t offset = 0; offset < info_of(dtype).block_bytes;) {
     const int64_t size = offset == half ? 2 : 4;
-    field(offset, size);
+    const int64_t place = dtype == DType::kQ6_K ? place_of_q6_k(offset) : offset;
+    fields.push_back({offset, place, size});
     offset += size;
   }
+  return fields;
+}
+
+// Computed once: a table a type.
+std::span<const Field> fields(DType dtype) {
+  static const auto tables = [] {
+    std::array<std::vector<Field>, kDTypes.size()> all;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (has_panels(kDTypes[i].dtype)) all[i] = fields_of(kDTypes[i].dtype);
+    }
+    return all;
+  }();
+  return tables[static_cast<size_t>(&info_of(dtype) - kDTypes.data())];
 }
 
 }  // namespace
@@ -48,14 +70,14 @@ void pack_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int6
     std::byte* out = panel + at * kRowsAPanel;
     for (int64_t r = 0; r < rows; ++r) {
       const std::byte* in = rows_of_blocks + r * stride + at;
-      for_fields(dtype, [&](int64_t offset, int64_t size) {
-        std::byte* to = out + offset * kRowsAPanel + r * size;
-        if (size == 4) {
-          std::memcpy(to, in + offset, 4);
+      for (const Field& field : fields(dtype)) {
+        std::byte* to = out + field.place * kRowsAPanel + r * field.size;
+        if (field.size == 4) {
+          std::memcpy(to, in + field.offset, 4);
         } else {
-          std::memcpy(to, in + offset, 2);
+          std::memcpy(to, in + field.offset, 2);
         }
-      });
+      }
     }
   }
 }
@@ -66,10 +88,11 @@ void unpack_panel_row(DType dtype, int64_t cols, const std::byte* panel, int64_t
   const int64_t stride = row_bytes(dtype, cols);
   const int64_t block = info_of(dtype).block_bytes;
   for (int64_t at = 0; at < stride; at += block) {
-    for_fields(dtype, [&](int64_t offset, int64_t size) {
-      std::memcpy(out + at + offset, panel + (at + offset) * kRowsAPanel + row * size,
-                  static_cast<size_t>(size));
-    });
+    for (const Field& field : fields(dtype)) {
+      std::memcpy(out + at + field.offset,
+                  panel + (at + field.place) * kRowsAPanel + row * field.size,
+                  static_cast<size_t>(field.size));
+    }
   }
 }
 

@@ -44,7 +44,7 @@ template <class L, class Rows>
 void unpack_k_header(const Rows& rows, int64_t at, Group256<L>& group) {
   using I = typename L::I;
   I words[4];
-  rows.load(at, words);
+  rows.load(at, 0, words);
   group.scale = L::halves_of(L::bit_and(words[0], L::set32(0xffff)));
   group.min = L::halves_of(L::template shift_right<16>(words[0]));
   const I six = L::set8(63), four = L::set8(15), top = L::set8(48);
@@ -106,7 +106,7 @@ struct TypeQ4_K : PairsOf32 {
 #pragma clang loop unroll(full)
     for (int half = 0; half < 2; ++half) {
       typename L::I bytes[4];
-      rows.load(at + 16 + 32 * piece + 16 * half, bytes);
+      rows.load(at, 16 + 32 * piece + 16 * half, bytes);
 #pragma clang loop unroll(full)
       for (int j = 0; j < 4; ++j) {
         emit(0, 4 * half + j, L::bit_and(bytes[j], low));
@@ -130,8 +130,8 @@ struct TypeQ5_K : PairsOf32 {
 #pragma clang loop unroll(full)
     for (int half = 0; half < 2; ++half) {
       I bytes[4], high[4];
-      rows.load(at + 48 + 32 * piece + 16 * half, bytes);
-      rows.load(at + 16 + 16 * half, high);
+      rows.load(at, 48 + 32 * piece + 16 * half, bytes);
+      rows.load(at, 16 + 16 * half, high);
 #pragma clang loop unroll(full)
       for (int j = 0; j < 4; ++j) {  // bits 0 and 1 belong to the two subgroups at hand
         const I bits = L::shift_right_by(high[j], 2 * piece);
@@ -152,9 +152,9 @@ struct TypeQ6_K : FoursOf16 {
   template <class L, class Rows>
   static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     typename L::I scales[4];
-    rows.load(at + 192, scales);
+    rows.load(at, 192, scales);
     unpack_signed_scales<L, 0>(scales, group);
-    group.scale = rows.halves(at + 208);
+    group.scale = rows.halves(at, 208);
   }
   template <class L, class Rows, class Emit>
   static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
@@ -162,9 +162,9 @@ struct TypeQ6_K : FoursOf16 {
     const I low = L::set8(15), top = L::set8(48);
     const int half = piece / 2, part = piece % 2;
     I first[4], second[4], high[4];
-    rows.load(at + 64 * half + 16 * part, first);
-    rows.load(at + 64 * half + 32 + 16 * part, second);
-    rows.load(at + 128 + 32 * half + 16 * part, high);
+    rows.load(at, 64 * half + 16 * part, first);
+    rows.load(at, 64 * half + 32 + 16 * part, second);
+    rows.load(at, 128 + 32 * half + 16 * part, high);
 #pragma clang loop unroll(full)
     for (int j = 0; j < 4; ++j) {
       const I h = high[j];
@@ -188,8 +188,8 @@ struct TypeQ2_K : FoursOf16 {
   static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
     I words[4];
-    rows.load(at, words);
-    const I both = rows.ints(at + 80);
+    rows.load(at, 0, words);
+    const I both = rows.ints(at, 80);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
     const I low = L::set8(15);
@@ -209,7 +209,7 @@ struct TypeQ2_K : FoursOf16 {
   static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     const typename L::I two = L::set8(3);
     typename L::I bytes[4];
-    rows.load(at + 16 + 16 * piece, bytes);
+    rows.load(at, 16 + 16 * piece, bytes);
 #pragma clang loop unroll(full)
     for (int j = 0; j < 4; ++j) {
       emit(0, j, L::bit_and(bytes[j], two));
@@ -226,7 +226,7 @@ struct TypeQ3_K : FoursOf16 {
   template <class L, class Rows>
   static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
-    const I words[3] = {rows.ints(at + 96), rows.ints(at + 100), rows.ints(at + 104)};
+    const I words[3] = {rows.ints(at, 96), rows.ints(at, 100), rows.ints(at, 104)};
     const I low = L::set8(15), two = L::set8(3);
     const I low_bits[4] = {L::bit_and(words[0], low), L::bit_and(words[1], low),
                            L::bit_and(L::template shift_right<4>(words[0]), low),
@@ -238,15 +238,15 @@ struct TypeQ3_K : FoursOf16 {
     I scales[4];
     for (int w = 0; w < 4; ++w) scales[w] = six_bit_scales<L>(low_bits[w], high_bits[w]);
     unpack_signed_scales<L, 2>(scales, group);
-    group.scale = rows.halves(at + 108);
+    group.scale = rows.halves(at, 108);
   }
   template <class L, class Rows, class Emit>
   static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     using I = typename L::I;
     const I two = L::set8(3), third = L::set8(4);
     I bytes[4], high[4];
-    rows.load(at + 32 + 16 * piece, bytes);
-    rows.load(at + 16 * (piece % 2), high);
+    rows.load(at, 32 + 16 * piece, bytes);
+    rows.load(at, 16 * (piece % 2), high);
 #pragma clang loop unroll(full)
     for (int j = 0; j < 4; ++j) {  // bits 0 to 3 belong to the four subgroups at hand
       const I bits = L::shift_right_by(high[j], 4 * (piece / 2));
@@ -272,8 +272,8 @@ struct TypeIQ4_XS : OnesOf32 {
   template <class L, class Rows>
   static void header(const Rows& rows, int64_t at, Group256<L>& group) {
     using I = typename L::I;
-    const I first = rows.ints(at);
-    const I nibbles = rows.ints(at + 4);
+    const I first = rows.ints(at, 0);
+    const I nibbles = rows.ints(at, 4);
     group.scale = L::halves_of(L::bit_and(first, L::set32(0xffff)));
     // Byte b gets nibble b of the 16 high bits: two bits for each of subgroups 2 b and 2 b + 1.
     I high = L::template shift_right<16>(first);
@@ -299,7 +299,7 @@ struct TypeIQ4_XS : OnesOf32 {
   template <class L, class Rows, class Emit>
   static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
     typename L::I quads[8];
-    unpack_nibbles<L>(rows, at + 8 + 16 * piece, quads);
+    unpack_nibbles<L>(rows, at, 8 + 16 * piece, quads);
 #pragma clang loop unroll(full)
     for (int j = 0; j < 8; ++j) emit(0, j, L::from_signed(L::look_up(kIQ4Values, quads[j])));
   }

@@ -27,9 +27,9 @@ struct Group32 {
 
 // The low nibbles of 16 bytes are columns 0 .. 15, the high ones 16 .. 31.
 template <class L, class Rows>
-void unpack_nibbles(const Rows& rows, int64_t offset, typename L::I* quads) {
+void unpack_nibbles(const Rows& rows, int64_t at, int64_t offset, typename L::I* quads) {
   typename L::I bytes[4];
-  rows.load(offset, bytes);
+  rows.load(at, offset, bytes);
   const typename L::I low = L::set8(15);
   for (int j = 0; j < 4; ++j) {
     quads[j] = L::bit_and(bytes[j], low);
@@ -39,8 +39,8 @@ void unpack_nibbles(const Rows& rows, int64_t offset, typename L::I* quads) {
 
 // Adds the fifth bits: bit i of the 4 bytes at `offset` belongs to column i.
 template <class L, class Rows>
-void add_fifth_bits(const Rows& rows, int64_t offset, typename L::I* quads) {
-  const typename L::I bits = rows.ints(offset);
+void add_fifth_bits(const Rows& rows, int64_t at, int64_t offset, typename L::I* quads) {
+  const typename L::I bits = rows.ints(at, offset);
   const typename L::I even = L::set32(0x08040201);
   const typename L::I odd = L::set32(static_cast<int32_t>(0x80402010));
   for (int j = 0; j < 8; ++j) {
@@ -55,8 +55,8 @@ struct TypeQ4_0 {
   static constexpr bool kMin = false;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    unpack_nibbles<L>(rows, at + 2, group.quads);
-    group.scale = rows.halves(at);
+    unpack_nibbles<L>(rows, at, 2, group.quads);
+    group.scale = rows.halves(at, 0);
   }
 };
 
@@ -65,8 +65,8 @@ struct TypeQ4_1 {
   static constexpr bool kMin = true;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    unpack_nibbles<L>(rows, at + 4, group.quads);
-    const typename L::I both = rows.ints(at);
+    unpack_nibbles<L>(rows, at, 4, group.quads);
+    const typename L::I both = rows.ints(at, 0);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
   }
@@ -77,9 +77,9 @@ struct TypeQ5_0 {
   static constexpr bool kMin = false;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    unpack_nibbles<L>(rows, at + 6, group.quads);
-    add_fifth_bits<L>(rows, at + 2, group.quads);
-    group.scale = rows.halves(at);
+    unpack_nibbles<L>(rows, at, 6, group.quads);
+    add_fifth_bits<L>(rows, at, 2, group.quads);
+    group.scale = rows.halves(at, 0);
   }
 };
 
@@ -88,9 +88,9 @@ struct TypeQ5_1 {
   static constexpr bool kMin = true;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    unpack_nibbles<L>(rows, at + 8, group.quads);
-    add_fifth_bits<L>(rows, at + 4, group.quads);
-    const typename L::I both = rows.ints(at);
+    unpack_nibbles<L>(rows, at, 8, group.quads);
+    add_fifth_bits<L>(rows, at, 4, group.quads);
+    const typename L::I both = rows.ints(at, 0);
     group.scale = L::halves_of(L::bit_and(both, L::set32(0xffff)));
     group.min = L::halves_of(L::template shift_right<16>(both));
   }
@@ -101,10 +101,10 @@ struct TypeQ8_0 {
   static constexpr bool kMin = false;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    rows.load(at + 2, group.quads);
-    rows.load(at + 18, group.quads + 4);
+    rows.load(at, 2, group.quads);
+    rows.load(at, 18, group.quads + 4);
     for (typename L::I& quad : group.quads) quad = L::from_signed(quad);
-    group.scale = rows.halves(at);
+    group.scale = rows.halves(at, 0);
   }
 };
 
@@ -113,9 +113,9 @@ struct TypeIQ4_NL {
   static constexpr bool kMin = false;
   template <class L, class Rows>
   static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
-    unpack_nibbles<L>(rows, at + 2, group.quads);
+    unpack_nibbles<L>(rows, at, 2, group.quads);
     for (typename L::I& quad : group.quads) quad = L::from_signed(L::look_up(kIQ4Values, quad));
-    group.scale = rows.halves(at);
+    group.scale = rows.halves(at, 0);
   }
 };
 

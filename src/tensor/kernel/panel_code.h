@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "tensor/kernel/activation.h"
 #include "tensor/kernel/block256_code.h"
@@ -43,9 +44,12 @@ struct FileRows {
       at[i] = job.weights + r * job.row_bytes;
     }
   }
-  void load(int64_t offset, I* out) const { L::load_rows(at, offset, out); }
-  I ints(int64_t offset) const { return L::load_ints(at, offset); }
-  typename L::F halves(int64_t offset) const { return L::load_halves(at, offset); }
+  // Of the block that begins at `block` in a row, what is at `offset`: 16 bytes, 4 bytes, an F16.
+  void load(int64_t block, int64_t offset, I* out) const { L::load_rows(at, block + offset, out); }
+  I ints(int64_t block, int64_t offset) const { return L::load_ints(at, block + offset); }
+  typename L::F halves(int64_t block, int64_t offset) const {
+    return L::load_halves(at, block + offset);
+  }
 };
 
 // kLanes rows of a panel (tensor/panel.h): lanes are neighbours already.
@@ -62,16 +66,22 @@ struct PanelRows {
     at_ints = panel + 4 * lane;
     at_halves = panel + 2 * lane;
   }
-  void load(int64_t offset, I* out) const {
-    for (int i = 0; i < 4; ++i) out[i] = ints(offset + 4 * i);
+  void load(int64_t block, int64_t offset, I* out) const {
+    for (int i = 0; i < 4; ++i) out[i] = load_int(block + place(offset) + 4 * i);
   }
-  I ints(int64_t offset) const {
-    const uint8_t* at = at_ints + kRowsAPanel * offset;
-    __builtin_prefetch(at + kAhead, 0, 3);
-    return L::load_int(at);
+  I ints(int64_t block, int64_t offset) const { return load_int(block + place(offset)); }
+  typename L::F halves(int64_t block, int64_t offset) const {
+    const uint8_t* at = at_halves + kRowsAPanel * (block + place(offset));
+    return L::load_f16(reinterpret_cast<const std::byte*>(at));
   }
-  typename L::F halves(int64_t offset) const {
-    return L::load_f16(reinterpret_cast<const std::byte*>(at_halves + kRowsAPanel * offset));
+
+ private:
+  I load_int(int64_t at) const {
+    __builtin_prefetch(at_ints + kRowsAPanel * at + kAhead, 0, 3);
+    return L::load_int(at_ints + kRowsAPanel * at);
+  }
+  static int64_t place(int64_t offset) {
+    return std::is_same_v<Type, TypeQ6_K> ? place_of_q6_k(offset) : offset;
   }
 };
 
