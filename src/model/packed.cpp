@@ -265,6 +265,16 @@ Error stale(const fs::path& path, std::string_view why) {
   return {Code::kCorrupt, fmt::format("{} {}", path.string(), why)};
 }
 
+// Weights are as much to be trusted as their model: by whom we would take either.
+Status check_owner(const fs::path& path, const Gguf& source) {
+  struct stat packed{}, model{};
+  if (::stat(path.c_str(), &packed) != 0) return io_error("look at", path, errno);
+  if (::stat(source.path().c_str(), &model) != 0) return io_error("look at", source.path(), errno);
+  const uid_t owner = packed.st_uid;
+  if (owner == model.st_uid || owner == ::geteuid() || owner == 0) return {};
+  return stale(path, "belongs to another user than its model");
+}
+
 // Whether the head's source is this one; brings the head up to date when only the identity moved.
 Status check_source(const fs::path& path, Head head, const Gguf& source) {
   const Result<Identity> identity = identity_of(source);
@@ -274,7 +284,7 @@ Status check_source(const fs::path& path, Head head, const Gguf& source) {
   if (!content) return content.error();
   if (head.content != *content) return stale(path, "was made from other weights");
   head.identity = *identity;
-  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)};
   if (file.number >= 0) {  // a read-only copy is hashed each time
     [[maybe_unused]] const Status written =
         write_at(file, path, std::as_bytes(std::span(&head, 1)), 0);
@@ -338,6 +348,7 @@ Result<PackedWeights> PackedWeights::open(const fs::path& path, const Gguf& sour
   if (head.version != kVersion || head.rows_a_panel != kRowsAPanel) {
     return stale(path, "is of another version");
   }
+  if (Status ours = check_owner(path, source); !ours) return ours.error();
   const Table table = table_of(network);
   if (head.bytes != static_cast<uint64_t>(table.bytes) || head.table != table_hash(table)) {
     return stale(path, "was made from another model");
@@ -363,7 +374,7 @@ Status PackedWeights::build(const fs::path& path, const Gguf& source, const Netw
   std::error_code problem;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), problem);
   const fs::path temporary = path.string() + ".part";
-  const Descriptor file{::open(temporary.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)};
+  const Descriptor file{::open(temporary.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0644)};
   if (file.number < 0) return io_error("write", temporary, errno);
   if (::flock(file.number, LOCK_EX) != 0) return io_error("lock", temporary, errno);
   // Another process may have finished while this one waited for the lock.

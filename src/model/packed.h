@@ -33,8 +33,8 @@ class PackedWeights {
   static constexpr Bytes kBuildBytes{8 * kMiB};
 
   // Maps the file at `path`. kNotFound; kCorrupt says why it has to be built again: it is damaged,
-  // of another version, or made from other weights. When the model's file was only moved or
-  // touched, its content is hashed once more and the head is brought up to date.
+  // of another version, made from other weights, or belongs to somebody else. When the model's file
+  // was only moved or touched, its content is hashed once more and the head is brought up to date.
   static Result<PackedWeights> open(const std::filesystem::path& path, const Gguf& source,
                                     const Network& network);
   // Writes the file under a temporary name, syncs and renames it. Whoever builds the same file at

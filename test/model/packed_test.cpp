@@ -186,6 +186,21 @@ TEST_F(Packed, damaged_is_refused) {
   EXPECT_EQ(problem(), std::nullopt);
 }
 
+TEST_F(Packed, of_another_user_is_not_trusted) {
+  ASSERT_TRUE(build());
+  if (::chown(panels().c_str(), 12345, -1) != 0) GTEST_SKIP() << "only root gives files away";
+  EXPECT_EQ(problem(), Code::kCorrupt);
+  ASSERT_EQ(::chown(model().c_str(), 12345, -1), 0);
+  EXPECT_EQ(problem(), std::nullopt);
+}
+
+TEST_F(Packed, a_link_is_not_written_through) {
+  std::ofstream(folder_ / "precious") << "keep me";
+  fs::create_symlink(folder_ / "precious", panels().string() + ".part");
+  EXPECT_FALSE(build());
+  EXPECT_EQ(fs::file_size(folder_ / "precious"), 7u);
+}
+
 TEST_F(Packed, stopped_or_failed_leaves_nothing_behind) {
   int calls = 0;
   const Status stopped = build([&](Bytes done, Bytes total) {
