@@ -29,6 +29,44 @@ inline Share share_of(int64_t count, int worker, int workers, int64_t step = 1) 
   return {begin < count ? begin : count, end < count ? end : count};
 }
 
+// Deals [0, count) to the workers of one run: the first half as shares, the rest in small chunks to
+// whoever is done, so that a worker whose processor is taken away does not keep the others waiting.
+// Who gets what depends on timing; use it where results do not. Chunks are multiples of `step` (but
+// the last), and none is smaller than `least`; where that leaves too few of them, all is shares.
+class Dealer {
+ public:
+  Dealer(int64_t count, int workers, int64_t step, int64_t least)
+      : count_(count), workers_(workers), step_(step) {
+    shared_ = workers == 1 ? count : count / 2 / step * step;
+    const int64_t chunk = (count - shared_) / (int64_t{kChunksAWorker} * workers);
+    chunk_ = ((chunk > least ? chunk : least) + step - 1) / step * step;
+    if (count - shared_ < 2 * chunk_ * workers) shared_ = count;
+    next_.store(shared_, std::memory_order_relaxed);
+  }
+
+  // Calls work(Share) until nothing is left. Once a worker.
+  template <class Work>
+  void work(int worker, Work&& work) {
+    const Share own = share_of(shared_, worker, workers_, step_);
+    if (own.begin < own.end) work(own);
+    while (true) {
+      const int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+      if (begin >= count_) return;
+      work(Share{begin, begin + chunk_ < count_ ? begin + chunk_ : count_});
+    }
+  }
+
+ private:
+  static constexpr int kChunksAWorker = 8;
+
+  const int64_t count_;
+  const int workers_;
+  const int64_t step_;
+  int64_t shared_ = 0;
+  int64_t chunk_ = 0;
+  std::atomic<int64_t> next_{0};
+};
+
 // One caller at a time (DCHECKed): run() is not reentrant. The caller works as worker 0.
 class Pool {
  public:

@@ -9,6 +9,9 @@ namespace {
 
 // Rows a worker takes at a time: whole cache lines of output, whole register tiles of the kernels.
 constexpr int64_t kRowStep = 16;
+// The least that is worth dealing: of few tokens the bytes that are read count, of many the rows,
+// as the kernels share what they unpack.
+constexpr int64_t kFewTokens = 8, kManyRows = 128, kDealtBytes = 64 * kKiB;
 
 // One pass over a batch: the state every stage shares.
 class Pass {
@@ -29,6 +32,7 @@ class Pass {
   int64_t write_logits();
 
  private:
+  void write_logits(Share share, int64_t rows, ActivationFormat format);
   // What a matmul's worker reads: its own copy in small batches, the shared rows in large ones.
   const ActivationRows& rows_for(int worker) const {
     return private_rows() ? space_.own[static_cast<size_t>(worker)] : space_.shared;
@@ -42,6 +46,11 @@ class Pass {
   void multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
                 int64_t stride);
   void project(const Linear& linear, const float* input, const Norm& after);
+  // Rows of a product, dealt to the workers.
+  Dealer deal(const Matrix& weight) const {
+    const int64_t least = tokens_ > kFewTokens ? kManyRows : kDealtBytes / weight.row_bytes();
+    return Dealer(weight.rows, pool_.threads(), kRowStep, least);
+  }
   void rotate_and_store(const AttentionStage& stage, int64_t layer, int worker);
   void place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t head, int worker);
   void attend(const AttentionStage& stage, int64_t layer, int worker);
@@ -141,15 +150,17 @@ void Pass::project(const Linear& linear, const float* input, const Norm& after) 
   const int64_t cols = linear.weight.cols;
   const Formats formats = formats_of(kernels_, {&linear.weight});
   prepare_shared(input, {}, cols, formats);
+  Dealer dealer = deal(linear.weight);
   pool_.run([&](int worker) {
     prepare_private(input, {}, cols, formats, worker);
-    const Share share = share_of(width, worker, pool_.threads(), kRowStep);
-    multiply(linear, rows_for(worker), share, space_.projected, width);
-    if (after.present()) return;
-    for (int64_t t = 0; t < tokens_; ++t) {
-      kernels_.add(space_.residual + t * width + share.begin,
-                   space_.projected + t * width + share.begin, share.end - share.begin);
-    }
+    dealer.work(worker, [&](Share share) {
+      multiply(linear, rows_for(worker), share, space_.projected, width);
+      if (after.present()) return;
+      for (int64_t t = 0; t < tokens_; ++t) {
+        kernels_.add(space_.residual + t * width + share.begin,
+                     space_.projected + t * width + share.begin, share.end - share.begin);
+      }
+    });
   });
   if (!after.present()) return;
   pool_.run([&](int worker) {
@@ -169,15 +180,16 @@ void Pass::run(const AttentionStage& stage, int64_t layer) {
   const Formats formats =
       formats_of(kernels_, {&stage.query.weight, &stage.key.weight, &stage.value.weight});
   prepare_shared(space_.residual, stage.before, width, formats);
+  Dealer queries = deal(stage.query.weight), keys = deal(stage.key.weight),
+         values = deal(stage.value.weight);
   pool_.run([&](int worker) {
     prepare_private(space_.residual, stage.before, width, formats, worker);
     const ActivationRows& rows = rows_for(worker);
-    const int workers = pool_.threads();
-    multiply(stage.query, rows, share_of(query_size, worker, workers, kRowStep), space_.query,
-             query_size);
-    multiply(stage.key, rows, share_of(kv_size, worker, workers, kRowStep), space_.key, kv_size);
-    multiply(stage.value, rows, share_of(kv_size, worker, workers, kRowStep), space_.value,
-             kv_size);
+    queries.work(
+        worker, [&](Share share) { multiply(stage.query, rows, share, space_.query, query_size); });
+    keys.work(worker, [&](Share share) { multiply(stage.key, rows, share, space_.key, kv_size); });
+    values.work(worker,
+                [&](Share share) { multiply(stage.value, rows, share, space_.value, kv_size); });
   });
   pool_.run([&](int worker) { rotate_and_store(stage, layer, worker); });
   pool_.run([&](int worker) { attend(stage, layer, worker); });
@@ -258,20 +270,41 @@ void Pass::run(const FeedForwardStage& stage) {
   const int64_t inner = network_.inner;
   const Formats formats = formats_of(kernels_, {&stage.gate.weight, &stage.up.weight});
   prepare_shared(space_.residual, stage.before, network_.width, formats);
+  Dealer dealer = deal(stage.gate.weight);
   pool_.run([&](int worker) {
     prepare_private(space_.residual, stage.before, network_.width, formats, worker);
     const ActivationRows& rows = rows_for(worker);
-    const Share share = share_of(inner, worker, pool_.threads(), kRowStep);
-    multiply(stage.gate, rows, share, space_.gate, inner);
-    multiply(stage.up, rows, share, space_.up, inner);
     const auto activate =
         stage.activation == Activation::kSilu ? kernels_.silu_multiply : kernels_.gelu_multiply;
-    for (int64_t t = 0; t < tokens_; ++t) {
-      float* gate = space_.gate + t * inner + share.begin;
-      activate(gate, space_.up + t * inner + share.begin, share.end - share.begin, gate);
-    }
+    dealer.work(worker, [&](Share share) {
+      multiply(stage.gate, rows, share, space_.gate, inner);
+      multiply(stage.up, rows, share, space_.up, inner);
+      for (int64_t t = 0; t < tokens_; ++t) {
+        float* gate = space_.gate + t * inner + share.begin;
+        activate(gate, space_.up + t * inner + share.begin, share.end - share.begin, gate);
+      }
+    });
   });
   project(stage.down, space_.gate, stage.after);
+}
+
+// Logits [share) of the first `rows` rows that were prepared.
+void Pass::write_logits(Share share, int64_t rows, ActivationFormat format) {
+  const Linear& output = network_.output;
+  kernels_.matmul(output.weight, space_.shared.view(format, rows, network_.width), share.begin,
+                  share.end, space_.logits, network_.vocabulary);
+  for (int64_t row = 0; row < rows; ++row) {
+    float* logits = space_.logits + row * network_.vocabulary;
+    if (output.bias) {
+      kernels_.add(logits + share.begin, output.bias + share.begin, share.end - share.begin);
+    }
+    if (network_.output_softcap > 0) {
+      const float cap = network_.output_softcap;
+      for (int64_t r = share.begin; r < share.end; ++r) {
+        logits[r] = cap * std::tanh(logits[r] / cap);
+      }
+    }
+  }
 }
 
 int64_t Pass::write_logits() {
@@ -292,22 +325,9 @@ int64_t Pass::write_logits() {
                   width, formats, space_.shared, i, worker);
     }
   });
+  Dealer dealer = deal(network_.output.weight);
   pool_.run([&](int worker) {
-    const Share share = share_of(network_.vocabulary, worker, pool_.threads(), kRowStep);
-    kernels_.matmul(output.weight, space_.shared.view(format, rows, width), share.begin, share.end,
-                    space_.logits, network_.vocabulary);
-    for (int64_t row = 0; row < rows; ++row) {
-      float* logits = space_.logits + row * network_.vocabulary;
-      if (output.bias) {
-        kernels_.add(logits + share.begin, output.bias + share.begin, share.end - share.begin);
-      }
-      if (network_.output_softcap > 0) {
-        const float cap = network_.output_softcap;
-        for (int64_t r = share.begin; r < share.end; ++r) {
-          logits[r] = cap * std::tanh(logits[r] / cap);
-        }
-      }
-    }
+    dealer.work(worker, [&](Share share) { write_logits(share, rows, format); });
   });
   return rows;
 }

@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <thread>
 #include <vector>
 
 namespace ration {
@@ -48,6 +50,45 @@ TEST(Pool, share_covers_everything_once_in_whole_steps) {
       EXPECT_EQ(next, count);
     }
   }
+}
+
+TEST(Pool, dealer_deals_everything_once) {
+  for (int workers : {1, 2, 3}) {
+    Pool pool(workers);
+    for (int64_t count : {0, 1, 15, 16, 33, 48, 1000, 151936}) {
+      for (int64_t least : {16, 100}) {
+        Dealer dealer(count, workers, 16, least);
+        std::vector<std::vector<Share>> dealt(static_cast<size_t>(workers));
+        pool.run([&](int worker) {
+          dealer.work(worker,
+                      [&](Share share) { dealt[static_cast<size_t>(worker)].push_back(share); });
+        });
+        std::vector<int> times(static_cast<size_t>(count));
+        for (const auto& shares : dealt) {
+          for (const Share share : shares) {
+            EXPECT_EQ(share.begin % 16, 0);
+            EXPECT_LT(share.begin, share.end);
+            for (int64_t i = share.begin; i < share.end; ++i) ++times[static_cast<size_t>(i)];
+          }
+        }
+        EXPECT_EQ(times, std::vector<int>(static_cast<size_t>(count), 1));
+      }
+    }
+  }
+}
+
+TEST(Pool, dealer_does_not_wait_for_who_is_held_up) {
+  Pool pool(2);
+  Dealer dealer(1600, 2, 16, 16);
+  std::vector<int64_t> done(2);
+  pool.run([&](int worker) {
+    dealer.work(worker, [&](Share share) {
+      if (worker == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      done[static_cast<size_t>(worker)] += share.end - share.begin;
+    });
+  });
+  EXPECT_EQ(done[0] + done[1], 1600);
+  EXPECT_GT(done[0], 1000);  // its own quarter, and most of what was to be dealt
 }
 
 TEST(Pool, idle_threads_use_no_processor_time) {
