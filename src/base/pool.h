@@ -1,6 +1,6 @@
 // base/pool.h - one fixed set of threads for compute, made in main and passed as a parameter.
 //
-// Work is split statically by worker number, so who computes what does not depend on timing.
+// Work is split by worker number, or dealt where results do not depend on who computes what.
 // Between runs the workers spin briefly, then sleep in the kernel: an idle pool costs nothing.
 #pragma once
 
