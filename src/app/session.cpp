@@ -220,10 +220,11 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
   Charge buffers;
   ProgressLine line = progress_line(settings);
   if (settings.packed && kernels->layout == Layout::kPanels && resolved.bytes >= kPackedLeast) {
+    packing.path = packed_path(resolved);
     Result<Charge> charge = budget.reserve(Tag::kScratch, PackedWeights::kBuildBytes);
     if (charge) {
       buffers = std::move(*charge);
-      packing = {.path = packed_path(resolved), .pool = &pool};
+      packing.pool = &pool;
     }
   }
   const int64_t start_ns = clock.now_ns();
@@ -241,8 +242,11 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
   line.finish();
   if (!loaded) return loaded.error();
   model = std::move(*loaded);
-  if (!settings.quiet && !model->packing_problem().empty()) {
-    note("the weights are not packed: " + model->packing_problem());
+  if (settings.quiet || model->packing_problem().empty()) return {};
+  note("the weights are not packed: " + model->packing_problem());
+  if (!packing.pool) {
+    note(fmt::format("packing takes {} of the memory limit, and that much is not left",
+                     to_text(PackedWeights::kBuildBytes)));
   }
   return {};
 }

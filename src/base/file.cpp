@@ -19,14 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Closes a descriptor on every way out.
-struct Descriptor {
-  int number;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
-
 int64_t changed_ns(const struct stat& status) {
   return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
 }
@@ -226,6 +218,26 @@ Status write_file_atomically(const fs::path& path, std::string_view content) {
   return written;
 }
 
+void Descriptor::reset() {
+  if (number >= 0) ::close(number);
+  number = -1;
+}
+
+Error io_error(std::string_view verb, const fs::path& path, int error_number) {
+  return Error{Code::kIo,
+               fmt::format("cannot {} {}: {}", verb, path.string(), error_text(error_number))};
+}
+
+Status make_folder(const fs::path& folder) {
+  std::error_code problem;
+  if (!folder.empty()) fs::create_directories(folder, problem);
+  if (problem) {
+    return Error{Code::kIo,
+                 fmt::format("cannot make the folder {}: {}", folder.string(), problem.message())};
+  }
+  return {};
+}
+
 Result<Bytes> free_disk(const fs::path& path) {
   fs::path folder = fs::absolute(path);
   std::error_code ignored;
@@ -236,6 +248,17 @@ Result<Bytes> free_disk(const fs::path& path) {
                                         error_text(errno))};
   }
   return Bytes{static_cast<int64_t>(status.f_bavail) * static_cast<int64_t>(status.f_frsize)};
+}
+
+Status check_free_disk(const fs::path& folder, Bytes wanted, std::string_view what) {
+  const Result<Bytes> free = free_disk(folder);
+  if (!free) return free.error();
+  if (*free >= wanted) return {};
+  return Error{
+      Code::kOverBudget,
+      fmt::format("not enough room on the disk for {}: found {} free in {}, wanted {}, {} short",
+                  what, to_text(*free), folder.string(), to_text(wanted), to_text(wanted - *free)),
+      Shortfall{wanted.count, free->count}};
 }
 
 Result<fs::path> cache_folder() {

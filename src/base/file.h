@@ -61,9 +61,15 @@ Result<std::string> read_file(const std::filesystem::path& path, Bytes bytes_max
 // the new one, never half. kIo names the path and the reason.
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+// Creates a folder and its parents; "" is the present one. kIo names it.
+Status make_folder(const std::filesystem::path& folder);
+
 // Free bytes an unprivileged writer may still use on the disk that holds `path` or its nearest
 // existing parent.
 Result<Bytes> free_disk(const std::filesystem::path& path);
+
+// kOverBudget with the shortfall when fewer than `wanted` bytes are free where `folder` is.
+Status check_free_disk(const std::filesystem::path& folder, Bytes wanted, std::string_view what);
 
 // "$XDG_CACHE_HOME/ration", or "$HOME/.cache/ration"; RATION_HOME wins over both.
 // kInvalid when none of the three is set.
@@ -71,5 +77,18 @@ Result<std::filesystem::path> cache_folder();
 
 // strerror without the thread trouble.
 std::string error_text(int error_number);
+// kIo: "cannot VERB PATH: what the system says".
+Error io_error(std::string_view verb, const std::filesystem::path& path, int error_number);
+
+// An open file, closed on every way out.
+struct Descriptor {
+  int number = -1;
+
+  explicit Descriptor(int number_in) : number(number_in) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { reset(); }
+  void reset();
+};
 
 }  // namespace ration

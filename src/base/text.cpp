@@ -141,13 +141,18 @@ void append_json_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
+uint64_t fnv1a(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
 std::vector<std::string> nearest_names(std::string_view wanted, std::span<const std::string> names,
                                        size_t count_max) {
   std::vector<std::pair<size_t, std::string>> ranked;
   for (const std::string& name : names) {
-    const bool contained =
-        (wanted.size() >= 3 && name.find(wanted) != std::string::npos) ||
-        (name.size() >= 3 && wanted.find(name) != std::string_view::npos);
+    const bool contained = (wanted.size() >= 3 && name.find(wanted) != std::string::npos) ||
+                           (name.size() >= 3 && wanted.find(name) != std::string_view::npos);
     const size_t distance = edit_distance(wanted, name);
     const size_t longer = std::max(wanted.size(), name.size());
     if (contained || distance <= (longer < 3 ? 1 : std::max<size_t>(2, longer / 3))) {

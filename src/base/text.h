@@ -32,6 +32,9 @@ std::string to_valid_utf8(std::string_view text);
 // Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. Streams live on it.
 void append_json_string(std::string& out, std::string_view text);
 
+// FNV-1a: keeps names apart, and proves nothing.
+uint64_t fnv1a(std::string_view text);
+
 // The `count_max` names closest to `wanted` by edit distance, nearest first; only plausible ones
 // (distance at most a third of the length, or one contains the other).
 std::vector<std::string> nearest_names(std::string_view wanted, std::span<const std::string> names,

@@ -5,17 +5,11 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/file.h"
 #include "measure/measure.h"
 
 namespace ration {
 namespace {
-
-struct Descriptor {
-  int number;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
 
 Files::State state_of(int error_number) {
   switch (error_number) {

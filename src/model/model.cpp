@@ -30,7 +30,7 @@ Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& pa
 Status Model::pack(const Packing& packing) {
   if (packing.path.empty()) return {};
   Result<PackedWeights> packed = PackedWeights::open(packing.path, file_, network_);
-  if (!packed) {
+  if (!packed && packing.pool) {
     const Status built =
         PackedWeights::build(packing.path, file_, network_, *packing.pool, packing.progress);
     if (!built && built.error().code == Code::kCancelled) return built;

@@ -20,7 +20,7 @@ namespace ration {
 // Whether a model's weights are used from a packed file, which is built when there is none.
 struct Packing {
   std::filesystem::path path;  // "": not packed
-  Pool* pool = nullptr;        // to build with
+  Pool* pool = nullptr;        // to build with; null: only a file that is there is used
   PackedWeights::Progress progress{};
 };
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,11 +9,14 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "base/sha256.h"
+#include "base/text.h"
 
 namespace ration {
 namespace {
@@ -128,13 +130,12 @@ Table table_of(const Network& network) {
 }
 
 uint64_t table_hash(const Table& table) {
-  uint64_t hash = 0xcbf29ce484222325;
+  std::string text;
   for (const Place& place : table.places) {
-    const std::string text = fmt::format("{} {}x{} at {}\n", info_of(place.source.dtype).name,
-                                         place.source.rows, place.source.cols, place.offset);
-    for (const char byte : text) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+    text += fmt::format("{} {}x{} at {}\n", info_of(place.source.dtype).name, place.source.rows,
+                        place.source.cols, place.offset);
   }
-  return hash;
+  return fnv1a(text);
 }
 
 Result<Identity> identity_of(const Gguf& source) {
@@ -142,8 +143,7 @@ Result<Identity> identity_of(const Gguf& source) {
   for (const fs::path& path : source.paths()) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) {
-      return Error{Code::kIo,
-                   fmt::format("cannot look at {}: {}", path.string(), error_text(errno))};
+      return io_error("look at", path, errno);
     }
     text += fmt::format("{} {}.{} {} {}\n", status.st_size, status.st_mtim.tv_sec,
                         status.st_mtim.tv_nsec, status.st_dev, status.st_ino);
@@ -151,18 +151,6 @@ Result<Identity> identity_of(const Gguf& source) {
   Identity identity{};
   std::copy_n(text.begin(), std::min(text.size(), identity.size()), identity.begin());
   return identity;
-}
-
-struct Descriptor {
-  int number = -1;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
-
-Error io_error(std::string_view what, const fs::path& path, int error_number) {
-  return {Code::kIo,
-          fmt::format("cannot {} {}: {}", what, path.string(), error_text(error_number))};
 }
 
 // Reads rather than maps, so that the bytes do not count as this process's memory.
@@ -187,10 +175,9 @@ Result<Digest> content_digest(const Gguf& source) {
   return digest;
 }
 
-Status write_at(const Descriptor& file, const fs::path& path, std::span<const std::byte> bytes,
-                int64_t offset) {
+Status write_at(int file, const fs::path& path, std::span<const std::byte> bytes, int64_t offset) {
   while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(file.number, bytes.data(), bytes.size(), offset);
+    const ssize_t written = ::pwrite(file, bytes.data(), bytes.size(), offset);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return io_error("write", path, errno);
     bytes = bytes.subspan(static_cast<size_t>(written));
@@ -203,7 +190,7 @@ Status write_at(const Descriptor& file, const fs::path& path, std::span<const st
 class Builder {
  public:
   Builder(const Table& table, const Gguf& source, Pool& pool,
-          const PackedWeights::Progress& progress, const Descriptor& file, const fs::path& path)
+          const PackedWeights::Progress& progress, int file, const fs::path& path)
       : table_(table),
         source_(source),
         pool_(pool),
@@ -255,7 +242,7 @@ class Builder {
   const Gguf& source_;
   Pool& pool_;
   const PackedWeights::Progress& progress_;
-  const Descriptor& file_;
+  const int file_;
   const fs::path& path_;
   std::vector<std::byte> buffer_;
   int64_t done_ = 0;
@@ -287,16 +274,15 @@ Status check_source(const fs::path& path, Head head, const Gguf& source) {
   const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)};
   if (file.number >= 0) {  // a read-only copy is hashed each time
     [[maybe_unused]] const Status written =
-        write_at(file, path, std::as_bytes(std::span(&head, 1)), 0);
+        write_at(file.number, path, std::as_bytes(std::span(&head, 1)), 0);
   }
   return {};
 }
 
 // Writes everything into the open temporary file and gives it its name.
-Status fill(const Descriptor& file, const fs::path& temporary, const fs::path& path,
-            const Table& table, const Gguf& source, Pool& pool,
-            const PackedWeights::Progress& progress) {
-  if (::ftruncate(file.number, 0) != 0 || ::ftruncate(file.number, table.bytes) != 0) {
+Status fill(int file, const fs::path& temporary, const fs::path& path, const Table& table,
+            const Gguf& source, Pool& pool, const PackedWeights::Progress& progress) {
+  if (::ftruncate(file, 0) != 0 || ::ftruncate(file, table.bytes) != 0) {
     return io_error("write", temporary, errno);
   }
   // Before the weights are read: what is written to meanwhile is noticed at the next start.
@@ -315,7 +301,7 @@ Status fill(const Descriptor& file, const fs::path& temporary, const fs::path& p
                   .identity = *identity};
   Status written = write_at(file, temporary, std::as_bytes(std::span(&head, 1)), 0);
   if (!written) return written;
-  if (::fdatasync(file.number) != 0) return io_error("sync", temporary, errno);
+  if (::fdatasync(file) != 0) return io_error("sync", temporary, errno);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path, errno);
   return {};
 }
@@ -363,29 +349,23 @@ Result<PackedWeights> PackedWeights::open(const fs::path& path, const Gguf& sour
 Status PackedWeights::build(const fs::path& path, const Gguf& source, const Network& network,
                             Pool& pool, const Progress& progress) {
   const Table table = table_of(network);
-  const Result<Bytes> disk = free_disk(path);
-  if (!disk) return disk.error();
-  if (const Bytes wanted = Bytes{table.bytes} + kDiskSlack; *disk < wanted) {
-    return Error{Code::kOverBudget,
-                 fmt::format("packed weights need {} in {}, and {} are free", to_text(wanted),
-                             path.parent_path().string(), to_text(*disk)),
-                 Shortfall{.wanted = wanted.count, .available = disk->count}};
-  }
-  std::error_code problem;
-  if (path.has_parent_path()) fs::create_directories(path.parent_path(), problem);
+  Status room = check_free_disk(fs::absolute(path).parent_path(), Bytes{table.bytes} + kDiskSlack,
+                                "packed weights");
+  if (!room) return room;
   const fs::path temporary = path.string() + ".part";
-  const Descriptor file{::open(temporary.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0644)};
-  if (file.number < 0) return io_error("write", temporary, errno);
-  if (::flock(file.number, LOCK_EX) != 0) return io_error("lock", temporary, errno);
-  // Another process may have finished while this one waited for the lock.
-  if (open(path, source, network)) return {};
-  struct stat opened{}, named{};
-  if (::fstat(file.number, &opened) != 0 || ::stat(temporary.c_str(), &named) != 0 ||
-      opened.st_ino != named.st_ino) {
-    return stale(path, "was being built by another process, which gave up");
+  Result<std::optional<FileLock>> lock = FileLock::try_take(temporary);
+  if (!lock) return lock.error();
+  if (!*lock) {
+    Result<FileLock> later = FileLock::take(temporary);
+    if (!later) return later.error();
+    lock->emplace(std::move(*later));
+    if (open(path, source, network)) {  // whom we waited for has made it
+      (*lock)->remove_file();
+      return {};
+    }
   }
-  Status filled = fill(file, temporary, path, table, source, pool, progress);
-  if (!filled) ::unlink(temporary.c_str());
+  Status filled = fill((*lock)->descriptor(), temporary, path, table, source, pool, progress);
+  if (!filled) (*lock)->remove_file();
   return filled;
 }
 

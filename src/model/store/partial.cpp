@@ -17,19 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Error io_error(std::string_view verb, const fs::path& path, int error_number) {
-  return Error{Code::kIo,
-               fmt::format("cannot {} {}: {}", verb, path.string(), error_text(error_number))};
-}
-
-// Whether `descriptor` is still the file at `path`: the holder before us may have deleted it.
-bool is_current(int descriptor, const fs::path& path) {
-  struct stat ours{};
-  struct stat named{};
-  return ::fstat(descriptor, &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
-         ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
-}
-
 void sync_folder(const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
@@ -38,41 +25,6 @@ void sync_folder(const fs::path& folder) {
 }
 
 }  // namespace
-
-Result<std::optional<FileLock>> FileLock::take_how(const fs::path& path, int how) {
-  if (Status made = make_folder(path.parent_path()); !made) return made.error();
-  while (true) {
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (descriptor < 0) return io_error("open", path, errno);
-    FileLock lock(path, descriptor);
-    int outcome = 0;
-    do {
-      outcome = ::flock(descriptor, how);
-    } while (outcome != 0 && errno == EINTR);
-    if (outcome != 0 && errno == EWOULDBLOCK) return std::optional<FileLock>();
-    if (outcome != 0) return io_error("lock", path, errno);
-    if (is_current(descriptor, path)) return std::optional<FileLock>(std::move(lock));
-  }
-}
-
-Result<std::optional<FileLock>> FileLock::try_take(const fs::path& path) {
-  return take_how(path, LOCK_EX | LOCK_NB);
-}
-
-Result<FileLock> FileLock::take(const fs::path& path) {
-  Result<std::optional<FileLock>> lock = take_how(path, LOCK_EX);
-  if (!lock) return lock.error();
-  return std::move(**lock);
-}
-
-FileLock::FileLock(FileLock&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-FileLock::~FileLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-void FileLock::remove_file() { ::unlink(path_.c_str()); }
 
 Result<Partial> Partial::open(const fs::path& path) {
   if (Status made = make_folder(path.parent_path()); !made) return made.error();
@@ -180,27 +132,6 @@ Status Partial::move_to(const fs::path& target) {
   }
   sync_folder(target.parent_path());
   return {};
-}
-
-Status make_folder(const fs::path& folder) {
-  std::error_code problem;
-  fs::create_directories(folder, problem);
-  if (problem) {
-    return Error{Code::kIo,
-                 fmt::format("cannot make the folder {}: {}", folder.string(), problem.message())};
-  }
-  return {};
-}
-
-Status check_free_disk(const fs::path& folder, Bytes wanted, std::string_view what) {
-  const Result<Bytes> free = free_disk(folder);
-  if (!free) return free.error();
-  if (*free >= wanted) return {};
-  return Error{
-      Code::kOverBudget,
-      fmt::format("not enough room on the disk for {}: found {} free in {}, wanted {}, {} short",
-                  what, to_text(*free), folder.string(), to_text(wanted), to_text(wanted - *free)),
-      Shortfall{wanted.count, free->count}};
 }
 
 }  // namespace ration

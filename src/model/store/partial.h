@@ -1,4 +1,4 @@
-// model/store/partial.h - a download that grows on disk: one lock, one file, one running hash.
+// model/store/partial.h - a download that grows on disk: one file, one running hash.
 // Private to the store.
 #pragma once
 
@@ -9,37 +9,12 @@
 #include <span>
 #include <string>
 
+#include "base/file_lock.h"
 #include "base/result.h"
 #include "base/sha256.h"
 #include "base/unit.h"
 
 namespace ration {
-
-// An exclusive flock on a file of its own, so that two processes never write one download.
-// Move-only. A child process that inherits descriptor() keeps the lock when we die.
-class FileLock {
- public:
-  // nullopt when another holds it. kIo when the file cannot be made.
-  static Result<std::optional<FileLock>> try_take(const std::filesystem::path& path);
-  // Waits for it; for locks that are held for moments only.
-  static Result<FileLock> take(const std::filesystem::path& path);
-
-  FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock();
-
-  int descriptor() const { return descriptor_; }
-  // Also deletes the lock's file, while it is still held.
-  void remove_file();
-
- private:
-  FileLock(std::filesystem::path path, int descriptor)
-      : path_(std::move(path)), descriptor_(descriptor) {}
-  static Result<std::optional<FileLock>> take_how(const std::filesystem::path& path, int how);
-
-  std::filesystem::path path_;
-  int descriptor_ = -1;
-};
 
 // single-thread. REQUIRES: the caller holds the lock of this download.
 class Partial {
@@ -88,11 +63,5 @@ class Partial {
   Bytes unsynced_{0};
   Sha256 hash_;
 };
-
-// Creates a folder and its parents. kIo names it.
-Status make_folder(const std::filesystem::path& folder);
-
-// kOverBudget with the shortfall when fewer than `wanted` bytes are free where `folder` is.
-Status check_free_disk(const std::filesystem::path& folder, Bytes wanted, std::string_view what);
 
 }  // namespace ration

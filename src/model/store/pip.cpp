@@ -27,15 +27,6 @@ constexpr Bytes kLogBytesMax{4 * kMiB};
 constexpr int kPollMs = 100;
 constexpr int kNoMember = 3;  // exit code of the script below
 
-struct Descriptor {
-  int number;
-  ~Descriptor() { reset(); }
-  void reset() {
-    if (number >= 0) ::close(number);
-    number = -1;
-  }
-};
-
 Error cancelled() { return Error{Code::kCancelled, "stopped"}; }
 
 Error missing_python() {

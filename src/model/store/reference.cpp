@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/text.h"
+
 namespace ration {
 namespace {
 
@@ -267,9 +269,7 @@ std::string file_name_for(std::string_view text) {
     }
   }
   if (out.size() <= kFileNameMax) return out;
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a keeps long names apart
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return fmt::format("{}-{:016x}", out.substr(0, kFileNameMax - 17), hash);
+  return fmt::format("{}-{:016x}", out.substr(0, kFileNameMax - 17), fnv1a(text));
 }
 
 }  // namespace ration
