@@ -134,7 +134,7 @@ Result<int> Conversation::run() {
 }  // namespace
 
 Result<int> run_chat(const Settings& settings) {
-  Result<std::unique_ptr<Session>> session = Session::open(settings, {});
+  Result<std::unique_ptr<Session>> session = Session::open(settings, {.speculates = true});
   if (!session) return session.error();
   if (!(*session)->model->chat_template()) {
     return Error{Code::kUnsupported, fmt::format("{} cannot chat: {}", (*session)->name,

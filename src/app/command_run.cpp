@@ -61,7 +61,7 @@ Result<int> run_run(const Settings& settings) {
   Result<std::string> text = prompt_text(settings);
   if (!text) return text.error();
   if (text->empty()) return Error{Code::kInvalid, "the prompt is empty"};
-  Result<std::unique_ptr<Session>> session = Session::open(settings, {});
+  Result<std::unique_ptr<Session>> session = Session::open(settings, {.speculates = true});
   if (!session) return session.error();
   if (!settings.quiet) note("ration: " + (*session)->summary());
   if (!settings.quiet && !settings.raw && !(*session)->model->chat_template()) {

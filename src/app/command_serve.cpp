@@ -35,8 +35,8 @@ std::string try_line(const std::string& url) {
 }  // namespace
 
 Result<int> run_serve(const Settings& settings) {
-  Result<std::unique_ptr<Session>> opened = Session::open(
-      settings, {.sequences = settings.sequences_max, .logit_rows = settings.sequences_max});
+  Result<std::unique_ptr<Session>> opened =
+      Session::open(settings, {.sequences = settings.sequences_max, .speculates = true});
   if (!opened) return opened.error();
   Session& session = **opened;
   if (interrupted()) return kInterrupted;

@@ -30,6 +30,17 @@ Status put_number(std::string_view text, Number least, Number most, std::optiona
   return {};
 }
 
+Status put_speculate(Settings& settings, std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, Speculate>, 3> kWays{
+      {{"auto", Speculate::kAuto}, {"ngram", Speculate::kNgram}, {"off", Speculate::kOff}}};
+  for (const auto& [name, way] : kWays) {
+    if (text != name) continue;
+    settings.speculate = way;
+    return {};
+  }
+  return Error{Code::kInvalid, fmt::format("found '{}', wanted auto, ngram or off", text)};
+}
+
 constexpr int64_t kTokensMax = int64_t{1} << 31;
 constexpr std::string_view kModelCommands = "run chat serve perplexity bench";
 constexpr std::string_view kSampling = "run chat";
@@ -97,6 +108,9 @@ constexpr std::array kOptions{
              s.stop.emplace_back(v);
              return {};
            }},
+    Option{"--speculate", "auto|ngram|off",
+           "guess tokens from the text so far where that pays; answers stay the same",
+           "run chat serve", put_speculate},
     Option{"-f,--file", "FILE", "read the prompt from a file; - is standard input", "run",
            [](Settings& s, std::string_view v) -> Status {
              s.prompt_file = v;

@@ -52,34 +52,54 @@ ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool contex
                                 : network.context_trained};
 }
 
-Result<EngineOptions> plan_engine(const Session& session, const Settings& settings,
-                                  const SessionNeeds& needs) {
+EngineOptions engine_options(const StepShape& shape) {
+  return {.context = shape.context,
+          .kv_tokens = shape.context,
+          .step_tokens_max = shape.step_tokens,
+          .logit_rows_max = shape.logit_rows};
+}
+
+struct EnginePlan {
+  EngineOptions options;
+  int64_t draft_rows = 0;  // of the logit rows
+};
+
+Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
+                               const SessionNeeds& needs) {
   const int threads = session.pool.threads();
-  const auto options_of = [](const StepShape& shape) {
-    return EngineOptions{.context = shape.context,
-                         .kv_tokens = shape.context,
-                         .step_tokens_max = shape.step_tokens,
-                         .logit_rows_max = shape.logit_rows};
-  };
-  const MemoryNeeds memory{.limit = session.budget.hard(),
-                           .program = session.program.bytes(),
-                           .context = settings.context,
-                           .sequences = needs.sequences,
-                           .logit_rows = needs.logit_rows,
-                           .threads = threads,
-                           .activations = [&](const StepShape& shape) {
-                             return Engine::workspace_bytes(session.model->network(),
-                                                            *session.kernels, threads,
-                                                            options_of(shape));
-                           }};
-  const Result<MemoryPlan> plan =
-      plan_memory(cost_of(session, needs, settings.context > 0), memory);
+  const ModelCost model = cost_of(session, needs, settings.context > 0);
+  MemoryNeeds memory{.limit = session.budget.hard(),
+                     .program = session.program.bytes(),
+                     .context = settings.context,
+                     .sequences = needs.sequences,
+                     .logit_rows = std::max(needs.logit_rows, needs.sequences),
+                     .threads = threads,
+                     .activations = [&](const StepShape& shape) {
+                       return Engine::workspace_bytes(session.model->network(), *session.kernels,
+                                                      threads, engine_options(shape));
+                     }};
+  Result<MemoryPlan> plan = plan_memory(model, memory);
   if (!plan) return plan.error();
-  EngineOptions options = options_of({.context = plan->context,
-                                      .step_tokens = std::max(plan->step_tokens, needs.sequences),
-                                      .logit_rows = std::max(needs.logit_rows, needs.sequences)});
+  int64_t draft_rows = 0;
+  if (needs.speculates && settings.speculate != Speculate::kOff) {
+    // Only out of memory that is not needed for a good context and full steps.
+    memory.logit_rows += kDraftTokensMax;
+    memory.program += Runner::speculation_bytes(plan->context) * needs.sequences;
+    const Result<MemoryPlan> with = plan_memory(model, memory);
+    if (with && with->step_tokens == plan->step_tokens &&
+        with->context >= std::min(plan->context, memory.context_good)) {
+      draft_rows = kDraftTokensMax;
+      plan = with;
+    } else {
+      memory.logit_rows -= kDraftTokensMax;
+    }
+  }
+  EngineOptions options =
+      engine_options({.context = plan->context,
+                      .step_tokens = std::max(plan->step_tokens, needs.sequences),
+                      .logit_rows = memory.logit_rows});
   options.kv_tokens = plan->kv_tokens;
-  return options;
+  return EnginePlan{options, draft_rows};
 }
 
 // A model that would fit where this one does not: the largest that is here or in the catalogue.
@@ -198,19 +218,20 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   if (Status loaded = session->load_model(settings, *resolved); !loaded) return loaded.error();
   session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
 
-  Result<EngineOptions> options = plan_engine(*session, settings, needs);
-  if (!options) return options.error();
+  Result<EnginePlan> plan = plan_engine(*session, settings, needs);
+  if (!plan) return plan.error();
   charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
   if (!charge) return charge.error();
   session->tables = std::move(*charge);
-  Result<std::unique_ptr<Engine>> engine =
-      Engine::make(session->model, *session->kernels, session->pool, session->budget, *options);
+  Result<std::unique_ptr<Engine>> engine = Engine::make(
+      session->model, *session->kernels, session->pool, session->budget, plan->options);
   if (!engine) return engine.error();
   session->engine = std::move(*engine);
   session->attributor =
       std::make_unique<Attributor>(session->meter, session->clock, AttributorOptions{});
-  session->runner = std::make_unique<Runner>(*session->engine, session->budget, session->clock,
-                                             *session->attributor);
+  session->runner =
+      std::make_unique<Runner>(*session->engine, session->budget, session->clock,
+                               *session->attributor, RunnerOptions{.draft_rows = plan->draft_rows});
   session->load = session->clock.since(start_ns);
   return session;
 }

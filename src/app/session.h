@@ -35,6 +35,7 @@ std::filesystem::path packed_path(const ResolvedModel& model);
 struct SessionNeeds {
   int64_t sequences = 1;  // conversations at once
   int64_t logit_rows = 1;
+  bool speculates = false;  // unless the settings say no
   int64_t context_max = 0;  // where --context says nothing, no more than this; 0: what fits
 };
 

@@ -11,6 +11,9 @@
 
 namespace ration {
 
+// Whether tokens are guessed ahead, and how.
+enum class Speculate : uint8_t { kAuto, kNgram, kOff };
+
 struct Settings {
   std::string command;
   std::string model;               // a path or reference; "" means the default model
@@ -37,6 +40,7 @@ struct Settings {
   bool quiet = false;
   bool offline = false;
   bool packed = true;  // weights are used from a packed copy beside the model
+  Speculate speculate = Speculate::kAuto;
   bool force = false;
 
   // perplexity

@@ -86,7 +86,12 @@ std::string rate_text(int64_t tokens, Millis span) {
 std::string tokens_text(const Bill& bill) {
   const std::string cached =
       bill.cached_tokens > 0 ? fmt::format(" ({} cached)", bill.cached_tokens) : "";
-  return fmt::format("{}{} + {} tokens", bill.prompt_tokens, cached, bill.generated_tokens);
+  const std::string drafts =
+      bill.drafts && bill.drafts->drafted > 0
+          ? fmt::format(" ({} of {} drafts kept)", bill.drafts->accepted, bill.drafts->drafted)
+          : "";
+  return fmt::format("{}{} + {} tokens{}", bill.prompt_tokens, cached, bill.generated_tokens,
+                     drafts);
 }
 
 // "peak 142 MB (weights 98, kv 12)": the tags in the unit of the total, largest first, without
@@ -176,12 +181,17 @@ std::optional<DollarRange> price(const Bill& bill, const std::optional<Tariff>& 
 }
 
 void append_json(std::string& out, const Bill& bill) {
+  out += fmt::format("{{\"tokens\":{{\"prompt\":{},\"cached\":{},\"generated\":{}",
+                     bill.prompt_tokens, bill.cached_tokens, bill.generated_tokens);
+  if (bill.drafts) {
+    out +=
+        fmt::format(",\"drafted\":{},\"accepted\":{}", bill.drafts->drafted, bill.drafts->accepted);
+  }
   out += fmt::format(
-      "{{\"tokens\":{{\"prompt\":{},\"cached\":{},\"generated\":{}}}"
-      ",\"ms\":{{\"queue\":{},\"load\":{},\"prefill\":{},\"decode\":{}}},\"peak_bytes\":{}"
+      "}},\"ms\":{{\"queue\":{},\"load\":{},\"prefill\":{},\"decode\":{}}},\"peak_bytes\":{}"
       ",\"peak_bytes_by_tag\":{{",
-      bill.prompt_tokens, bill.cached_tokens, bill.generated_tokens, json_millis(bill.queue),
-      json_millis(bill.load), json_millis(bill.prefill), json_millis(bill.decode), bill.peak.count);
+      json_millis(bill.queue), json_millis(bill.load), json_millis(bill.prefill),
+      json_millis(bill.decode), bill.peak.count);
   bool first = true;
   for (int i = 0; i < kTagCount; ++i) {
     const Bytes bytes = bill.peak_by_tag[static_cast<size_t>(i)];

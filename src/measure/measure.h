@@ -325,11 +325,18 @@ struct DollarRange {
   Dollars high{};
 };
 
+// Speculation: tokens that were guessed and run, and those of them that the answer kept.
+struct DraftCount {
+  int64_t drafted = 0;
+  int64_t accepted = 0;
+};
+
 // What one answer cost.
 struct Bill {
   int64_t prompt_tokens = 0;  // all of them, the cached ones too
   int64_t cached_tokens = 0;
   int64_t generated_tokens = 0;
+  std::optional<DraftCount> drafts{};  // none: there was no speculation
   Millis queue{};
   Millis load{};
   Millis prefill{};
@@ -350,10 +357,11 @@ void set_peaks(Bill& bill, const BudgetReport& report);
 // but is unknown.
 std::optional<DollarRange> price(const Bill& bill, const std::optional<Tariff>& tariff);
 
-// A JSON object: {"tokens": {prompt, cached, generated}, "ms": {queue, load, prefill, decode},
-// "peak_bytes", "peak_bytes_by_tag": {tags that are not zero}, "energy_j": {best, low, high,
-// method, scope, idle, concurrency, coverage, calibration} or null, "net_bytes", "usd" or null,
-// "usd_range", "stop_cause"}. Modelled figures have two significant digits, measured ones three.
+// A JSON object: {"tokens": {prompt, cached, generated; with speculation drafted, accepted}, "ms":
+// {queue, load, prefill, decode}, "peak_bytes", "peak_bytes_by_tag": {tags that are not zero},
+// "energy_j": {best, low, high, method, scope, idle, concurrency, coverage, calibration} or null,
+// "net_bytes", "usd" or null, "usd_range", "stop_cause"}. Modelled figures have two significant
+// digits, measured ones three.
 void append_json(std::string& out, const Bill& bill);
 
 // One line for people: "38 + 120 tokens · prefill 0.21 s (181 tok/s) · decode 1.40 s (86 tok/s) ·

@@ -3,8 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "run/kv.h"
+#include "run/speculate_lookup.h"
 
 namespace ration {
 
@@ -22,6 +24,7 @@ struct Runner::Answer {
   int64_t computed() const { return sequence ? sequence->length() : 0; }
   // The next tokens to compute: one role at a time.
   std::span<const Token> next_tokens(int64_t count_max) const {
+    if (drafted > 0) return {guess.data(), static_cast<size_t>(1 + drafted)};
     const int64_t begin = computed();
     const int64_t size = static_cast<int64_t>(tokens.size());
     const int64_t end = begin < prompt_size() ? prompt_size() : size;
@@ -40,6 +43,12 @@ struct Runner::Answer {
   TextStream stream;
   std::vector<Token> tokens;  // the prompt, then what was generated
   std::unique_ptr<Sequence> sequence;
+  std::unique_ptr<PromptLookup> lookup;  // null: nothing is guessed
+  Acceptance acceptance;
+  std::vector<Token> guess;  // in a step that may draft: the newest token, then what may follow
+  int64_t matched = 0;       // what stands behind that
+  int64_t drafted = 0;       // so many of what may follow are run
+  std::optional<DraftCount> drafts;
   bool cancelled = false;
   bool done = false;
   int64_t submitted_ns = 0;
@@ -47,8 +56,18 @@ struct Runner::Answer {
   std::optional<int64_t> first_token_ns;
 };
 
-Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor)
-    : engine_(engine), budget_(budget), clock_(clock), attributor_(attributor) {}
+Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor,
+               RunnerOptions options)
+    : engine_(engine),
+      budget_(budget),
+      clock_(clock),
+      attributor_(attributor),
+      options_(options),
+      costs_(engine.options().logit_rows_max) {
+  CHECK(options_.draft_rows >= 0 && options_.draft_rows < engine.options().logit_rows_max);
+}
+
+Bytes Runner::speculation_bytes(int64_t tokens) { return PromptLookup::bytes(tokens); }
 
 Runner::~Runner() = default;
 
@@ -97,14 +116,17 @@ bool Runner::step() {
   return ran || !waiting_.empty();
 }
 
+bool Runner::late(const Answer& answer) const {
+  return answer.request.deadline && clock_.since(answer.submitted_ns) >= *answer.request.deadline;
+}
+
 // Ends what was cancelled or is late, and removes what is done.
 void Runner::drop_ended() {
   const auto check = [&](Answer& answer) {
     if (answer.done) return;
     if (answer.cancelled) {
       finish(answer, FinishReason::kCancelled, "cancelled");
-    } else if (answer.request.deadline &&
-               clock_.since(answer.submitted_ns) >= *answer.request.deadline) {
+    } else if (late(answer)) {
       if (answer.generated() > 0) {
         finish(answer, FinishReason::kLength, "deadline");
       } else {
@@ -125,8 +147,8 @@ void Runner::drop_ended() {
 
 // First come, first served, as long as the prompt and one more block fit the cache.
 void Runner::admit() {
-  while (!waiting_.empty() &&
-         static_cast<int64_t>(active_.size()) < engine_.options().logit_rows_max) {
+  const int64_t active_max = engine_.options().logit_rows_max - options_.draft_rows;
+  while (!waiting_.empty() && active() < active_max) {
     Answer& answer = *waiting_.front();
     int64_t promised = 0;  // blocks that admitted prompts have not taken yet
     for (const AnswerPtr& other : active_) {
@@ -144,7 +166,40 @@ void Runner::admit() {
   }
 }
 
+// Lets every answer guess, and decides how much of it the next step runs. A step that reads a
+// prompt runs none: it is long, and its time says nothing about guesses.
+void Runner::draft() {
+  const auto writes = [](const AnswerPtr& answer) { return answer->writes(); };
+  if (options_.draft_rows == 0 || !std::ranges::all_of(active_, writes)) return;
+  const EngineOptions& limits = engine_.options();
+  std::vector<Proposal> proposals;
+  for (const AnswerPtr& answer : active_) {
+    const Request& request = answer->request;
+    const auto size = static_cast<int64_t>(answer->tokens.size());
+    const int64_t last = std::min(
+        limits.context,
+        request.tokens_max ? answer->prompt_size() + *request.tokens_max - 1 : limits.context);
+    if (!answer->lookup && last > size) {
+      // Without room for it the answer is written as if speculation were off.
+      if (auto made = PromptLookup::make(last, budget_)) answer->lookup = std::move(*made);
+      if (answer->lookup && !answer->drafts) answer->drafts.emplace();
+    }
+    answer->guess = {answer->tokens.back()};
+    if (answer->lookup) {
+      answer->matched = answer->lookup->propose(
+          answer->tokens, std::min(last - size, kDraftTokensMax), answer->guess);
+    }
+    proposals.push_back({.tokens = static_cast<int64_t>(answer->guess.size()) - 1,
+                         .matched = answer->matched,
+                         .acceptance = &answer->acceptance});
+  }
+  const int64_t rows = std::min(limits.logit_rows_max, limits.step_tokens_max) - active();
+  const std::vector<int64_t> lengths = draft_lengths(costs_, active(), proposals, rows);
+  for (size_t i = 0; i < lengths.size(); ++i) active_[i]->drafted = lengths[i];
+}
+
 bool Runner::run_batch() {
+  draft();
   while (true) {
     std::vector<StepItem> items;
     std::vector<Answer*> answers;
@@ -157,27 +212,23 @@ bool Runner::run_batch() {
         items.push_back({.sequence = answer->sequence.get(),
                          .tokens = tokens,
                          .role = answer->role(),
-                         .wants_logits = after == static_cast<int64_t>(answer->tokens.size())});
+                         .wants_logits = after >= static_cast<int64_t>(answer->tokens.size()),
+                         .wants_all_logits = answer->drafted > 0});
         answers.push_back(answer.get());
         room -= static_cast<int64_t>(tokens.size());
       }
     }
-    const double cpu_before = process_cpu_seconds();
-    const Status stepped = engine_.step(items);
+    const Status stepped = run_step(items, answers);
     if (stepped) {
-      last_batch_ = static_cast<int64_t>(items.size());
-      account(items, answers, process_cpu_seconds() - cpu_before);
-      int64_t row = 0;
-      for (size_t i = 0; i < items.size(); ++i) {
-        if (items[i].wants_logits) {
-          after_step(*answers[i], row++);
-        } else {
-          answers[i]->listener.on_prefill(answers[i]->computed(), answers[i]->prompt_size());
-        }
-      }
+      after_step(items, answers);
       return true;
     }
-    if (stepped.error().code == Code::kOverBudget && step_back_youngest()) continue;
+    if (stepped.error().code == Code::kOverBudget) {
+      // Guesses give way first: nothing may end or wait because of them.
+      bool drafted = false;
+      for (Answer* answer : answers) drafted |= std::exchange(answer->drafted, 0) > 0;
+      if (drafted || step_back_youngest()) continue;
+    }
     for (Answer* answer : answers) {
       if (stepped.error().code == Code::kOverBudget && answer->generated() > 0) {
         finish(*answer, FinishReason::kLength, "memory");
@@ -189,6 +240,19 @@ bool Runner::run_batch() {
   }
 }
 
+Status Runner::run_step(std::span<const StepItem> items, std::span<Answer* const> answers) {
+  const bool writes = std::ranges::all_of(answers, &Answer::writes);
+  const double cpu_before = process_cpu_seconds();
+  const int64_t start_ns = clock_.now_ns();
+  if (Status stepped = engine_.step(items); !stepped) return stepped;
+  int64_t tokens = 0;
+  for (const StepItem& item : items) tokens += static_cast<int64_t>(item.tokens.size());
+  if (writes) costs_.observe(tokens, clock_.since(start_ns));
+  last_batch_ = static_cast<int64_t>(items.size());
+  account(items, answers, process_cpu_seconds() - cpu_before);
+  return {};
+}
+
 // Frees the cache of the youngest answer but never of the only one. False when nobody can step
 // back.
 bool Runner::step_back_youngest() {
@@ -196,6 +260,8 @@ bool Runner::step_back_youngest() {
   AnswerPtr youngest = std::move(active_.back());
   active_.pop_back();
   youngest->sequence.reset();
+  youngest->lookup.reset();
+  youngest->guess.clear();
   waiting_.push_front(std::move(youngest));
   return true;
 }
@@ -215,8 +281,39 @@ void Runner::account(std::span<const StepItem> items, std::span<Answer* const> a
       {.cpu_seconds = cpu_seconds, .shared_bytes = engine_.step_weight_bytes(), .requests = work});
 }
 
-void Runner::after_step(Answer& answer, int64_t row) {
-  if (answer.done || answer.cancelled) return;
+void Runner::after_step(std::span<const StepItem> items, std::span<Answer* const> answers) {
+  int64_t row = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    Answer& answer = *answers[i];
+    if (items[i].wants_logits) {
+      const int64_t rows = 1 + answer.drafted;
+      if (!answer.done && !answer.cancelled) write(answer, row);
+      row += rows;
+    } else {
+      answer.listener.on_prefill(answer.computed(), answer.prompt_size());
+    }
+  }
+}
+
+// The next token, and those after it whose rows were computed on right guesses.
+void Runner::write(Answer& answer, int64_t row) {
+  const int64_t drafted = std::exchange(answer.drafted, 0);
+  const auto guesses = static_cast<int64_t>(answer.guess.size()) - 1;
+  if (answer.drafts) answer.drafts->drafted += drafted;
+  for (int64_t i = 0;; ++i) {
+    if (i > 0) ++answer.drafts->accepted;
+    write_token(answer, row + i);
+    if (answer.done) return;
+    if (i >= guesses) break;
+    const bool right = answer.tokens.back() == answer.guess[static_cast<size_t>(i + 1)];
+    answer.acceptance.observe(answer.matched + i, right);
+    if (!right || i >= drafted || answer.cancelled || late(answer)) break;
+  }
+  answer.guess.clear();
+  answer.sequence->truncate(static_cast<int64_t>(answer.tokens.size()) - 1);
+}
+
+void Runner::write_token(Answer& answer, int64_t row) {
   const Tokenizer& tokenizer = engine_.model().tokenizer();
   if (!answer.first_token_ns) answer.first_token_ns = clock_.now_ns();
   if (answer.request.tokens_max && *answer.request.tokens_max <= 0) {
@@ -256,6 +353,7 @@ void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
   Bill& bill = result.bill;
   bill.prompt_tokens = answer.prompt_size();
   bill.generated_tokens = answer.generated();
+  bill.drafts = answer.drafts;
   bill.queue = between(answer.submitted_ns, started_ns);
   bill.load = answer.request.load;
   bill.prefill = between(started_ns, first_ns);

@@ -3,6 +3,10 @@
 // A step holds one token of every answer that is being written, and fills the rest with prompts,
 // the oldest first. When the cache is full the youngest answer steps back, and is computed again
 // later in the same roles: every answer is what it would have been alone.
+//
+// In a step that reads no prompt an answer may run guessed tokens behind its newest one. Each of
+// their rows is sampled as it would be without them, with the same draw, for as long as what comes
+// out is what was guessed: the tokens, whatever the options, are those of no speculation.
 // Private to run/; run/run.h hands it on.
 #pragma once
 
@@ -19,6 +23,7 @@
 #include "measure/measure.h"
 #include "run/engine.h"
 #include "run/sampler.h"
+#include "run/speculate_pace.h"
 #include "run/text_stream.h"
 
 namespace ration {
@@ -67,11 +72,21 @@ class Listener {
 
 using RequestId = uint64_t;
 
+struct RunnerOptions {
+  // So many of the engine's logit rows are kept for guessed tokens, and the rest is how many
+  // answers are written at once. 0: no speculation.
+  int64_t draft_rows = 0;
+};
+
+// Rows that are worth keeping: the most guessed tokens of one answer in a step.
+inline constexpr int64_t kDraftTokensMax = 15;
+
 // single-thread: submit, cancel and step are called by one thread. Everything given to the
 // constructor outlives it. Time is a parameter, so the same object runs on a simulated clock.
 class Runner {
  public:
-  Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor);
+  Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor,
+         RunnerOptions options = {});
   ~Runner();
 
   // Checks and queues. kInvalid: no prompt, bad sampler options, or a prompt longer than the
@@ -80,6 +95,9 @@ class Runner {
   Result<RequestId> submit(Request request, Listener& listener);
   // The answer ends at the next step(); unknown ids are ignored (it may have just finished).
   void cancel(RequestId id);
+
+  // What guessing takes of the budget for one answer of at most so many tokens.
+  static Bytes speculation_bytes(int64_t tokens);
 
   // One step of the engine for all. False when there was nothing to do.
   bool step();
@@ -95,8 +113,13 @@ class Runner {
 
   void drop_ended();
   void admit();
+  void draft();
   bool run_batch();
-  void after_step(Answer& answer, int64_t row);
+  Status run_step(std::span<const StepItem> items, std::span<Answer* const> answers);
+  void after_step(std::span<const StepItem> items, std::span<Answer* const> answers);
+  void write(Answer& answer, int64_t row);
+  void write_token(Answer& answer, int64_t row);
+  bool late(const Answer& answer) const;
   void account(std::span<const StepItem> items, std::span<Answer* const> answers,
                double cpu_seconds);
   void finish(Answer& answer, FinishReason reason, std::string_view cause,
@@ -107,6 +130,8 @@ class Runner {
   Budget& budget_;
   const Clock& clock_;
   Attributor& attributor_;
+  const RunnerOptions options_;
+  StepCosts costs_;
   std::deque<AnswerPtr> waiting_;
   std::vector<AnswerPtr> active_;  // in order of arrival
   RequestId next_id_ = 1;

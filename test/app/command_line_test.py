@@ -74,8 +74,19 @@ class Answers(ProgramTest):
         self.assertEqual(answer["text"], whole["text"][:whole["text"].index(stop)])
         self.assertEqual(answer["finish_reason"], "stop")
 
+    def test_guessed_tokens_change_no_answer_and_are_on_the_bill(self):
+        words = ("one two one two one two one two", "-n", 40, "--raw", "--seed", 3)
+        for temperature in (0, 0.5):
+            on = self.answer(*words, "--temperature", temperature)
+            off = self.answer(*words, "--temperature", temperature, "--speculate", "off")
+            self.assertEqual(on["tokens"], off["tokens"])
+            self.assertLessEqual(on["bill"]["tokens"]["accepted"], on["bill"]["tokens"]["drafted"])
+            self.assertNotIn("drafted", off["bill"]["tokens"])
+        self.refuses(USAGE, "wanted auto, ngram or off", "run", TINY / "qwen2.gguf", "hi",
+                     "--speculate", "on")
+
     def test_the_bill_goes_to_standard_error_and_quiet_silences_it(self):
-        loud = self.run_program("run", TINY / "qwen2.gguf", "hello", "-n", 3)
+        loud = self.run_program("run", TINY / "qwen2.gguf", "hello", "-n", 3, "--seed", 1)
         self.assertRegex(loud.err, r"\d+ \+ 3 tokens .* prefill .* decode .* peak ")
         self.assertRegex(loud.err, r"context \d+ of \d+ tokens")
         quiet = self.run_program("run", TINY / "qwen2.gguf", "hello", "-n", 3, "-q")

@@ -108,6 +108,18 @@ TEST(Bill, json_has_the_fields_programs_read) {
   EXPECT_EQ(json["stop_cause"], "end");
 }
 
+TEST(Bill, drafts_are_there_when_there_was_speculation) {
+  Bill bill = example();
+  bill.drafts = DraftCount{.drafted = 40, .accepted = 31};
+  EXPECT_EQ(
+      json_of(bill)["tokens"],
+      (Json{{"prompt", 38}, {"cached", 0}, {"generated", 120}, {"drafted", 40}, {"accepted", 31}}));
+  EXPECT_TRUE(to_text(bill).starts_with("38 + 120 tokens (31 of 40 drafts kept) · prefill"));
+  bill.drafts = DraftCount{};
+  EXPECT_EQ(json_of(bill)["tokens"]["drafted"], 0);
+  EXPECT_TRUE(to_text(bill).starts_with("38 + 120 tokens · prefill"));
+}
+
 TEST(Bill, json_writes_null_for_what_is_unknown) {
   Bill bill;
   const Json json = json_of(bill);
