@@ -66,6 +66,12 @@ struct PanelRows {
     at_ints = panel + 4 * lane;
     at_halves = panel + 2 * lane;
   }
+  PanelRows lanes_from(int64_t lane) const {
+    PanelRows rows = *this;
+    rows.at_ints += 4 * lane;
+    rows.at_halves += 2 * lane;
+    return rows;
+  }
   void load(int64_t block, int64_t offset, I* out) const {
     for (int i = 0; i < 4; ++i) out[i] = load_int(block + place(offset) + 4 * i);
   }
@@ -343,6 +349,7 @@ template <class L, class Product, class Type, int kTokens>
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
+  const PanelRows<L, Type> panel(job, row);
   typename L::F sums[kParts][kTokens][1];
   for (int p = 0; p < kParts; ++p) {
     for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
@@ -350,8 +357,7 @@ template <class L, class Product, class Type, int kTokens>
   for (int64_t b = 0; b < blocks; ++b) {
 #pragma clang loop unroll(disable)
     for (int p = 0; p < kParts; ++p) {
-      const PanelRows<L, Type> rows(job, row + p * L::kLanes);
-      Product::template stream<kTokens>(rows, x, job.cols, b, sums[p]);
+      Product::template stream<kTokens>(panel.lanes_from(p * L::kLanes), x, job.cols, b, sums[p]);
     }
   }
   for (int p = 0; p < kParts; ++p) {
@@ -413,15 +419,17 @@ void multiply_panel(const Job& job, int64_t row, int64_t first_block, int64_t bl
   constexpr int kGroups = L::kGroups;
   constexpr int kTokens = L::kTokens;
   typename Product::Group panel[L::kPanelColumns / Product::kColumns * kGroups];
+  const auto unpack = [&](const auto& rows, int r) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      Product::unpack(rows, first_block + b, panel[b * kGroups + r]);
+    }
+  };
   for (int r = 0; r < kGroups; ++r) {
     const int64_t first = row + r * L::kLanes;
-    for (int64_t b = 0; b < blocks; ++b) {
-      typename Product::Group& group = panel[b * kGroups + r];
-      if (!job.panels) {
-        Product::unpack(FileRows<L>(job, first), first_block + b, group);
-      } else if (first < job.row_end) {
-        Product::unpack(PanelRows<L, Type>(job, first), first_block + b, group);
-      }
+    if (!job.panels) {
+      unpack(FileRows<L>(job, first), r);
+    } else {  // past the end: the last panel once more, which nobody stores
+      unpack(PanelRows<L, Type>(job, first < job.row_end ? first : row), r);
     }
   }
   for (; token + kTokens <= token_end; token += kTokens) {
