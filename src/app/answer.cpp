@@ -43,6 +43,7 @@ Request make_request(const Settings& settings, std::vector<Token> prompt) {
                   .tokens_max = settings.max_tokens,
                   .deadline = settings.deadline};
   request.sampler.seed = settings.seed.value_or(random_seed());
+  request.sampler.logprobs = settings.json;
   return request;
 }
 

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kHeadBytes = 4096;
 constexpr int64_t kAlignment = 64;
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr std::array<char, 8> kMagic{'R', 'A', 'T', 'N', 'P', 'A', 'C', 'K'};
 constexpr Bytes kDiskSlack{64 * kMiB};  // a disk is not filled to the last byte
 
@@ -50,6 +50,7 @@ static_assert(sizeof(Head) <= kHeadBytes);
 // One matrix to be packed, and where its panels lie in the file.
 struct Place {
   Matrix source;
+  Layout layout = Layout::kPanels;
   int64_t offset = 0;
 };
 
@@ -116,6 +117,13 @@ bool is_packable(const Matrix& matrix) {
   return !matrix.empty() && matrix.layout == Layout::kRowMajor && has_panels(matrix.dtype);
 }
 
+// The vocabulary's matrix is looked through for the best tokens.
+Layout layout_of(const Network& network, const Matrix& matrix) {
+  const bool is_output = matrix.data == network.output.weight.data;
+  return is_output && has_split_panels(matrix.dtype, matrix.cols) ? Layout::kSplitPanels
+                                                                  : Layout::kPanels;
+}
+
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 Table table_of(const Network& network) {
@@ -123,7 +131,7 @@ Table table_of(const Network& network) {
   std::unordered_set<const std::byte*> seen;
   visit_matrices(network, [&](const Matrix& matrix) {
     if (!is_packable(matrix) || !seen.insert(matrix.data).second) return;
-    table.places.push_back({matrix, table.bytes});
+    table.places.push_back({matrix, layout_of(network, matrix), table.bytes});
     table.bytes += round_up(panels_bytes(matrix.dtype, matrix.rows, matrix.cols), kAlignment);
   });
   return table;
@@ -132,8 +140,9 @@ Table table_of(const Network& network) {
 uint64_t table_hash(const Table& table) {
   std::string text;
   for (const Place& place : table.places) {
-    text += fmt::format("{} {}x{} at {}\n", info_of(place.source.dtype).name, place.source.rows,
-                        place.source.cols, place.offset);
+    text +=
+        fmt::format("{} {}x{} in {} at {}\n", info_of(place.source.dtype).name, place.source.rows,
+                    place.source.cols, static_cast<int>(place.layout), place.offset);
   }
   return fnv1a(text);
 }
@@ -208,6 +217,7 @@ class Builder {
  private:
   Status write_matrix(const Place& place) {
     const Matrix& matrix = place.source;
+    const auto pack = place.layout == Layout::kPanels ? pack_panel : pack_split_panel;
     const int64_t panel_bytes = kRowsAPanel * matrix.row_bytes();
     const int64_t panels = (matrix.rows + kRowsAPanel - 1) / kRowsAPanel;
     const int64_t a_time = std::max<int64_t>(1, kBufferBytes / panel_bytes);
@@ -218,8 +228,8 @@ class Builder {
         const Share share = share_of(count, worker, pool_.threads());
         for (int64_t p = share.begin; p < share.end; ++p) {
           const int64_t row = (first + p) * kRowsAPanel;
-          pack_panel(matrix.dtype, matrix.cols, matrix.row(row),
-                     std::min(kRowsAPanel, matrix.rows - row), buffer_.data() + p * panel_bytes);
+          pack(matrix.dtype, matrix.cols, matrix.row(row), std::min(kRowsAPanel, matrix.rows - row),
+               buffer_.data() + p * panel_bytes);
         }
       });
       const int64_t bytes = count * panel_bytes;
@@ -370,14 +380,14 @@ Status PackedWeights::build(const fs::path& path, const Gguf& source, const Netw
 }
 
 void PackedWeights::use_in(Network& network) const {
-  std::unordered_map<const std::byte*, int64_t> offsets;
-  for (const Place& place : table_of(network).places) {
-    offsets.emplace(place.source.data, place.offset);
-  }
+  const Table table = table_of(network);
+  std::unordered_map<const std::byte*, const Place*> places;
+  for (const Place& place : table.places) places.emplace(place.source.data, &place);
   visit_matrices(network, [&](Matrix& matrix) {
     if (!is_packable(matrix)) return;
-    matrix.data = file_.bytes().data() + offsets.at(matrix.data);
-    matrix.layout = Layout::kPanels;
+    const Place& place = *places.at(matrix.data);
+    matrix.data = file_.bytes().data() + place.offset;
+    matrix.layout = place.layout;
   });
   visit_vectors(network, [&](const float*& vector, int64_t size) {
     network.owned.emplace_back(vector, vector + size);

@@ -125,7 +125,8 @@ Status Engine::step(std::span<const StepItem> items) {
                        .position = position,
                        .blocks = sequence.blocks_.data(),
                        .block = sequence.blocks_[static_cast<size_t>(position / kKvBlockTokens)],
-                       .wants_logits = item.wants_all_logits || (item.wants_logits && is_last)});
+                       .wants_logits = item.wants_all_logits || (item.wants_logits && is_last),
+                       .best_logits = item.best_logits});
     }
   }
   const bool long_context = std::ranges::any_of(network.ropes, [&](const Rope& rope) {

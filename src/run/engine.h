@@ -58,6 +58,9 @@ struct StepItem {
   Role role = Role::kPrompt;
   bool wants_logits = false;      // of the last token
   bool wants_all_logits = false;  // of every token
+  // Of the logits of a row only so many of the best are looked at; 0: all. The others may be
+  // -infinity then, where that spares reading the vocabulary's weights whole.
+  int32_t best_logits = 0;
 };
 
 // single-thread: one thread calls; the pool's threads help inside step().

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "run/vocabulary.h"
+
 namespace ration {
 namespace {
 
@@ -32,7 +34,6 @@ class Pass {
   int64_t write_logits();
 
  private:
-  void write_logits(Share share, int64_t rows, ActivationFormat format);
   // What a matmul's worker reads: its own copy in small batches, the shared rows in large ones.
   const ActivationRows& rows_for(int worker) const {
     return private_rows() ? space_.own[static_cast<size_t>(worker)] : space_.shared;
@@ -288,29 +289,16 @@ void Pass::run(const FeedForwardStage& stage) {
   project(stage.down, space_.gate, stage.after);
 }
 
-// Logits [share) of the first `rows` rows that were prepared.
-void Pass::write_logits(Share share, int64_t rows, ActivationFormat format) {
-  const Linear& output = network_.output;
-  kernels_.matmul(output.weight, space_.shared.view(format, rows, network_.width), share.begin,
-                  share.end, space_.logits, network_.vocabulary);
-  for (int64_t row = 0; row < rows; ++row) {
-    float* logits = space_.logits + row * network_.vocabulary;
-    if (output.bias) {
-      kernels_.add(logits + share.begin, output.bias + share.begin, share.end - share.begin);
-    }
-    if (network_.output_softcap > 0) {
-      const float cap = network_.output_softcap;
-      for (int64_t r = share.begin; r < share.end; ++r) {
-        logits[r] = cap * std::tanh(logits[r] / cap);
-      }
-    }
-  }
-}
-
 int64_t Pass::write_logits() {
   std::vector<int64_t> wanted;
+  int64_t best = 0;
+  bool wants_all = false;
   for (int64_t t = 0; t < tokens_; ++t) {
-    if (batch_[static_cast<size_t>(t)].wants_logits) wanted.push_back(t);
+    const BatchToken& token = batch_[static_cast<size_t>(t)];
+    if (!token.wants_logits) continue;
+    wanted.push_back(t);
+    best = std::max<int64_t>(best, token.best_logits);
+    wants_all |= token.best_logits == 0;
   }
   const auto rows = static_cast<int64_t>(wanted.size());
   if (rows == 0) return 0;
@@ -325,10 +313,13 @@ int64_t Pass::write_logits() {
                   width, formats, space_.shared, i, worker);
     }
   });
-  Dealer dealer = deal(network_.output.weight);
-  pool_.run([&](int worker) {
-    dealer.work(worker, [&](Share share) { write_logits(share, rows, format); });
-  });
+  const Activations x = space_.shared.view(format, rows, width);
+  VocabularyProduct product(network_, kernels_, pool_, x, space_.logits);
+  if (wants_all) {
+    product.write_all();
+  } else {
+    product.write_best(best);
+  }
   return rows;
 }
 

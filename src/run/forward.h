@@ -20,6 +20,7 @@ struct BatchToken {
   const std::byte* const* blocks = nullptr;  // its sequence's block table
   std::byte* block = nullptr;                // the block its own position lies in
   bool wants_logits = false;
+  int32_t best_logits = 0;  // how many of them are looked at; 0: all
 };
 
 struct ForwardContext {

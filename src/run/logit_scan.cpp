@@ -11,7 +11,6 @@ namespace {
 // Independent partial results: the compiler may keep them in vector registers, and the order of the
 // arithmetic is this one on every machine.
 constexpr size_t kLanes = 16;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct BlockMax {
   float logit;
@@ -64,9 +63,7 @@ Token first_of(size_t begin, std::span<const float> block, float logit) {
   return static_cast<Token>(begin + static_cast<size_t>(found - block.begin()));
 }
 
-}  // namespace
-
-LogitScan scan_logits(std::span<const float> logits) {
+LogitScan scan(std::span<const float> logits, bool wants_sum) {
   LogitScan out{.best = {0, -kInfinity}, .log_sum_exp = -static_cast<double>(kInfinity)};
   double sum = 0;  // of exp(logit - best so far)
   for_each_block(logits, [&](size_t begin, std::span<const float> block) {
@@ -83,11 +80,18 @@ LogitScan scan_logits(std::span<const float> logits) {
       sum *= std::exp(static_cast<double>(out.best.logit) - static_cast<double>(max.logit));
       out.best = {first_of(begin, block, max.logit), max.logit};
     }
-    if (out.best.logit > -kInfinity) sum += block_exp_sum(block, out.best.logit, 1.0f);
+    if (wants_sum && out.best.logit > -kInfinity) sum += block_exp_sum(block, out.best.logit, 1.0f);
   });
   if (sum > 0) out.log_sum_exp = static_cast<double>(out.best.logit) + std::log(sum);
+  if (!wants_sum) out.log_sum_exp = std::numeric_limits<double>::quiet_NaN();
   return out;
 }
+
+}  // namespace
+
+LogitScan scan_logits(std::span<const float> logits) { return scan(logits, true); }
+
+LogitScan scan_best(std::span<const float> logits) { return scan(logits, false); }
 
 TokenLogit best_logit(std::span<const float> logits) {
   TokenLogit best{0, -kInfinity};

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -12,12 +13,15 @@
 
 namespace ration {
 
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
 // Logits are worked on in blocks that stay in the first cache between two passes over them.
 inline constexpr size_t kLogitBlock = 1024;
 
 struct TokenLogit {
   Token token;
   float logit;
+  bool operator==(const TokenLogit&) const = default;
 };
 // Higher first, then the lower id: a total order, so that no selection depends on how it is done.
 constexpr bool better(const TokenLogit& a, const TokenLogit& b) {
@@ -31,6 +35,9 @@ struct LogitScan {
 };
 // REQUIRES: logits is not empty. All -infinity: best.logit is -infinity.
 LogitScan scan_logits(std::span<const float> logits);
+
+// The same without the sum, which costs most: log_sum_exp is NaN.
+LogitScan scan_best(std::span<const float> logits);
 
 // The highest logit alone.
 TokenLogit best_logit(std::span<const float> logits);

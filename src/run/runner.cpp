@@ -213,7 +213,8 @@ bool Runner::run_batch() {
                          .tokens = tokens,
                          .role = answer->role(),
                          .wants_logits = after >= static_cast<int64_t>(answer->tokens.size()),
-                         .wants_all_logits = answer->drafted > 0});
+                         .wants_all_logits = answer->drafted > 0,
+                         .best_logits = answer->sampler.best_logits()});
         answers.push_back(answer.get());
         room -= static_cast<int64_t>(tokens.size());
       }

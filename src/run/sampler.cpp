@@ -12,12 +12,12 @@
 namespace ration {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kGreedyBelow = 0.001f;
 constexpr float kLeastWeight = 1e-38f;  // exp_of gives nothing smaller but 0
 constexpr float kBan = -100.0f;
 constexpr int32_t kPenaltyWindowMax = 65536;
 constexpr int32_t kTopLogprobsMax = 20;
+constexpr int32_t kBestLogitsMax = 256;  // more are not worth telling apart from all
 
 Error wrong_option(std::string_view name, float found, std::string_view wanted) {
   return {Code::kInvalid, fmt::format("{}: found {}, wanted {}", name, found, wanted)};
@@ -157,9 +157,17 @@ void Sampler::adjust(std::span<float> logits) {
   }
 }
 
+int32_t Sampler::best_logits() const {
+  const bool changes_logits = !options_.logit_bias.empty() || options_.repetition_penalty != 1 ||
+                              options_.presence_penalty != 0 || options_.frequency_penalty != 0;
+  if (wants_logprobs() || changes_logits) return 0;
+  if (greedy_) return 1;
+  return options_.top_k <= kBestLogitsMax ? options_.top_k : 0;
+}
+
 Result<Choice> Sampler::choose(std::span<float> logits) {
   CHECK(logits.size() == static_cast<size_t>(vocabulary_));
-  const LogitScan scan = scan_logits(logits);
+  const LogitScan scan = wants_logprobs() ? scan_logits(logits) : scan_best(logits);
   if (scan.not_a_number >= 0) {
     return Error{Code::kCorrupt,
                  fmt::format("the model produced not-a-number: found logit {} for token {}",
@@ -190,7 +198,8 @@ Result<Choice> Sampler::choose(std::span<float> logits) {
                              best.token)};
   }
   choice.token = greedy_ ? best.token : draw(logits, best.logit);
-  choice.logprob = logprob_of(raw_logit(logits, choice.token));
+  choice.logprob = wants_logprobs() ? logprob_of(raw_logit(logits, choice.token))
+                                    : std::numeric_limits<float>::quiet_NaN();
   remember_recent(choice.token);
   if (options_.presence_penalty != 0 || options_.frequency_penalty != 0) {
     count_up(generated_counts_, choice.token);

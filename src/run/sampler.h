@@ -33,6 +33,7 @@ struct SamplerOptions {
   std::vector<std::pair<Token, float>> logit_bias = {};
   uint64_t seed = 0;
   int32_t top_logprobs = 0;  // how many alternatives to report, 0 to 20
+  bool logprobs = true;      // false: Choice::logprob is not wanted, and is NaN
 
   // kInvalid names the option, what was found and what is wanted.
   Status check(int32_t vocabulary) const;
@@ -64,6 +65,9 @@ class Sampler {
   // kInvalid when the bias bans every token that could come. On an error nothing is remembered.
   Result<Choice> choose(std::span<float> logits);
 
+  // How many of the highest logits choose() looks at, the others being -infinity or true; 0: all.
+  int32_t best_logits() const;
+
  private:
   struct Candidate {
     Token token;
@@ -72,6 +76,7 @@ class Sampler {
   };
   using TokenCount = std::pair<Token, int32_t>;
 
+  bool wants_logprobs() const { return options_.logprobs || options_.top_logprobs > 0; }
   void remember_recent(Token token);
   void adjust(std::span<float> logits);
   void change(std::span<float> logits, Token token, float logit);

@@ -78,6 +78,7 @@ std::variant<PreparedChat, ApiError> prepare_chat(std::string_view body, int64_t
                                     .stops = std::move(chat.stops),
                                     .tokens_max = chat.tokens_max,
                                     .ignore_end = chat.ignore_end}};
+  prepared.request.sampler.logprobs = chat.logprobs;
   prepared.request.sampler.seed = chat.seed.value_or(rng.next());
   if (chat.deadline) {
     prepared.request.deadline = chat.deadline;

@@ -236,10 +236,14 @@ void dequantize_columns(const Matrix& w, int64_t row, int64_t first, int64_t n, 
   }
   const int64_t lane = row % kRowsAPanel;
   const int64_t elements = info_of(w.dtype).block_elements;
+  const std::byte* panel = w.row(row - lane);
   std::byte block[kBlockBytesMax];
   for (int64_t c = first; c < first + n; c += elements, out += elements) {
-    const std::byte* panel = w.row(row - lane) + kRowsAPanel * row_bytes(w.dtype, c);
-    unpack_panel_row(w.dtype, elements, panel, lane, block);
+    if (w.layout == Layout::kPanels) {
+      unpack_panel_row(w.dtype, elements, panel + kRowsAPanel * row_bytes(w.dtype, c), lane, block);
+    } else {
+      unpack_split_row(w.dtype, w.cols, panel, lane, c, elements, block);
+    }
     dequantize(w.dtype, block, elements, out);
   }
 }

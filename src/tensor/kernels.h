@@ -66,6 +66,13 @@ struct Kernels {
   void (*matmul)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
                  float* out, int64_t out_stride);
 
+  // out[t * out_stride + r] = a bound that W[r, :] . X[t, :], as matmul() gives it, stays below: from
+  // the upper four bits of the weights alone. What the others may add is bounded as the sum of
+  // numbers that know nothing of the activations (kernel/screen_code.h), not for every matrix that
+  // could be made up. REQUIRES: as matmul(), and split panels.
+  void (*screen)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
+                 float* out, int64_t out_stride);
+
   // out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n, float* out);
 

@@ -9,10 +9,11 @@
 
 namespace ration {
 
-// How a matrix's bytes are arranged. Every kernel set reads both, with the same results.
+// How a matrix's bytes are arranged. Every kernel set reads all, with the same results.
 enum class Layout : uint8_t {
-  kRowMajor,  // GGUF: row after row of blocks
-  kPanels,    // 16 rows interleaved: tensor/panel.h
+  kRowMajor,     // GGUF: row after row of blocks
+  kPanels,       // 16 rows interleaved: tensor/panel.h
+  kSplitPanels,  // the same, the upper four bits of all weights of a panel before the rest
 };
 
 // A weight matrix W: [rows, cols]. Borrowed: the mapped file or the packed cache owns the bytes.
@@ -26,7 +27,7 @@ struct Matrix {
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return ration::row_bytes(dtype, cols); }
   int64_t bytes() const {
-    return layout == Layout::kPanels ? panels_bytes(dtype, rows, cols) : rows * row_bytes();
+    return layout == Layout::kRowMajor ? rows * row_bytes() : panels_bytes(dtype, rows, cols);
   }
   // REQUIRES: kRowMajor, or r is the first row of a panel.
   const std::byte* row(int64_t r) const { return data + r * row_bytes(); }

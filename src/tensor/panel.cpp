@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "tensor/block.h"
 
 namespace ration {
 namespace {
@@ -94,6 +95,151 @@ void unpack_panel_row(DType dtype, int64_t cols, const std::byte* panel, int64_t
                   static_cast<size_t>(field.size));
     }
   }
+}
+
+namespace {
+
+// A Q8_0 block -> F16 scale, 16 bytes of upper nibbles; 16 bytes of lower ones.
+void split(const BlockQ8_0& block, std::byte* upper, std::byte* lower) {
+  std::memcpy(upper, block.scale, 2);
+  for (int i = 0; i < 16; ++i) {
+    const int first = block.quants[i] + 128, second = block.quants[i + 16] + 128;
+    upper[2 + i] = static_cast<std::byte>(first >> 4 | (second & 0xf0));
+    lower[i] = static_cast<std::byte>((first & 15) | (second & 15) << 4);
+  }
+}
+
+void join(const std::byte* upper, const std::byte* lower, BlockQ8_0& block) {
+  std::memcpy(block.scale, upper, 2);
+  for (int i = 0; i < 16; ++i) {
+    const int high = static_cast<int>(upper[2 + i]), low = static_cast<int>(lower[i]);
+    block.quants[i] = static_cast<int8_t>(((high & 15) << 4 | (low & 15)) - 128);
+    block.quants[i + 16] = static_cast<int8_t>(((high & 0xf0) | low >> 4) - 128);
+  }
+}
+
+// Weight l of quarter k of a half has its four low bits in a nibble of low, its two high bits in
+// high: bits 2 k of byte l. The four quarters of 16 weights make 32 bytes of nibbles and 16 of the
+// rest.
+void split(const BlockQ6_K& block, std::byte* upper, std::byte* lower) {
+  std::memcpy(upper, block.scales, 16);
+  std::memcpy(upper + 144, block.scale, 2);
+  for (int half = 0; half < 2; ++half) {
+    for (int l = 0; l < 32; ++l) {
+      const uint8_t* low = block.low + 64 * half + l;
+      const int high = block.high[32 * half + l];
+      const int q[4] = {(low[0] & 15) | (high & 3) << 4, (low[32] & 15) | (high >> 2 & 3) << 4,
+                        low[0] >> 4 | (high >> 4 & 3) << 4, low[32] >> 4 | (high >> 6 & 3) << 4};
+      const int piece = 2 * half + l / 16;
+      std::byte* nibbles = upper + 16 + 32 * piece + l % 16;
+      nibbles[0] = static_cast<std::byte>(q[0] >> 2 | q[2] >> 2 << 4);
+      nibbles[16] = static_cast<std::byte>(q[1] >> 2 | q[3] >> 2 << 4);
+      lower[16 * piece + l % 16] =
+          static_cast<std::byte>((q[0] & 3) | (q[1] & 3) << 2 | (q[2] & 3) << 4 | (q[3] & 3) << 6);
+    }
+  }
+}
+
+void join(const std::byte* upper, const std::byte* lower, BlockQ6_K& block) {
+  std::memcpy(block.scales, upper, 16);
+  std::memcpy(block.scale, upper + 144, 2);
+  for (int half = 0; half < 2; ++half) {
+    for (int l = 0; l < 32; ++l) {
+      const int piece = 2 * half + l / 16;
+      const std::byte* nibbles = upper + 16 + 32 * piece + l % 16;
+      const int first = static_cast<int>(nibbles[0]), second = static_cast<int>(nibbles[16]);
+      const int rest = static_cast<int>(lower[16 * piece + l % 16]);
+      const int q[4] = {(first & 15) << 2 | (rest & 3), (second & 15) << 2 | (rest >> 2 & 3),
+                        first >> 4 << 2 | (rest >> 4 & 3), second >> 4 << 2 | rest >> 6};
+      uint8_t* low = block.low + 64 * half + l;
+      low[0] = static_cast<uint8_t>((q[0] & 15) | (q[2] & 15) << 4);
+      low[32] = static_cast<uint8_t>((q[1] & 15) | (q[3] & 15) << 4);
+      block.high[32 * half + l] =
+          static_cast<uint8_t>(q[0] >> 4 | q[1] >> 4 << 2 | q[2] >> 4 << 4 | q[3] >> 4 << 6);
+    }
+  }
+}
+
+// Visits the fields of one row of one plane: 4 bytes each, but for the F16 at `half` (none: -1).
+// visit(offset in the block, bytes)
+template <class Visit>
+void each_field(int64_t bytes, int64_t half, Visit visit) {
+  for (int64_t at = 0; at < bytes;) {
+    const int64_t size = at == half ? 2 : 4;
+    visit(at, size);
+    at += size;
+  }
+}
+
+// The planes of a panel, and how to get from a row's block to its bytes there and back.
+template <class Block>
+struct SplitPanel {
+  static constexpr DType kDType = sizeof(Block) == sizeof(BlockQ8_0) ? DType::kQ8_0 : DType::kQ6_K;
+  static constexpr SplitBlock kSizes = split_block_of(kDType);
+  static constexpr int64_t kHalf = kDType == DType::kQ8_0 ? 0 : 144;  // of the upper plane
+  static constexpr int64_t kColumns = info_of(kDType).block_elements;
+
+  static int64_t lower_at(int64_t cols) {
+    return kRowsAPanel * (cols / kColumns) * kSizes.upper_bytes;
+  }
+
+  static void pack(int64_t cols, const std::byte* in, int64_t rows, std::byte* panel) {
+    const int64_t blocks = cols / kColumns;
+    for (int64_t r = 0; r < kRowsAPanel; ++r) {
+      for (int64_t b = 0; b < blocks; ++b) {
+        Block block{};
+        if (r < rows)
+          std::memcpy(&block, in + (r * blocks + b) * int64_t{sizeof block}, sizeof block);
+        std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
+        split(block, upper, lower);
+        std::byte* to = panel + kRowsAPanel * b * kSizes.upper_bytes;
+        each_field(kSizes.upper_bytes, kHalf, [&](int64_t at, int64_t size) {
+          std::memcpy(to + kRowsAPanel * at + r * size, upper + at, static_cast<size_t>(size));
+        });
+        to = panel + lower_at(cols) + kRowsAPanel * b * kSizes.lower_bytes;
+        each_field(kSizes.lower_bytes, -1, [&](int64_t at, int64_t size) {
+          std::memcpy(to + kRowsAPanel * at + r * size, lower + at, static_cast<size_t>(size));
+        });
+      }
+    }
+  }
+
+  static void unpack(int64_t cols, const std::byte* panel, int64_t r, int64_t first, int64_t n,
+                     std::byte* out) {
+    for (int64_t b = first / kColumns; b < (first + n) / kColumns; ++b) {
+      std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
+      const std::byte* from = panel + kRowsAPanel * b * kSizes.upper_bytes;
+      each_field(kSizes.upper_bytes, kHalf, [&](int64_t at, int64_t size) {
+        std::memcpy(upper + at, from + kRowsAPanel * at + r * size, static_cast<size_t>(size));
+      });
+      from = panel + lower_at(cols) + kRowsAPanel * b * kSizes.lower_bytes;
+      each_field(kSizes.lower_bytes, -1, [&](int64_t at, int64_t size) {
+        std::memcpy(lower + at, from + kRowsAPanel * at + r * size, static_cast<size_t>(size));
+      });
+      Block block{};
+      join(upper, lower, block);
+      std::memcpy(out, &block, sizeof block);
+      out += sizeof block;
+    }
+  }
+};
+
+}  // namespace
+
+void pack_split_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int64_t rows,
+                      std::byte* panel) {
+  DCHECK(has_split_panels(dtype, cols) && rows >= 1 && rows <= kRowsAPanel);
+  const auto pack =
+      dtype == DType::kQ8_0 ? SplitPanel<BlockQ8_0>::pack : SplitPanel<BlockQ6_K>::pack;
+  pack(cols, rows_of_blocks, rows, panel);
+}
+
+void unpack_split_row(DType dtype, int64_t cols, const std::byte* panel, int64_t row, int64_t first,
+                      int64_t n, std::byte* out) {
+  DCHECK(has_split_panels(dtype, cols) && row >= 0 && row < kRowsAPanel);
+  const auto unpack =
+      dtype == DType::kQ8_0 ? SplitPanel<BlockQ8_0>::unpack : SplitPanel<BlockQ6_K>::unpack;
+  unpack(cols, panel, row, first, n, out);
 }
 
 }  // namespace ration

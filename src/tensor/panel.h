@@ -37,6 +37,32 @@ constexpr int64_t place_of_q6_k(int64_t offset) {
   return kScales + kPiece * (2 * half + offset % 32 / 16) + 16 * run + offset % 16;
 }
 
+// Split panels, for matrices whose rows are screened for the best products (Kernels::screen): the
+// weights' upper four bits and the scales of all blocks of a panel come first, the other bits after
+// them, so that a look at the upper bits reads little more than half the bytes. A nibble is
+// (q + 128) >> 4 of a Q8_0 and q >> 2 of a Q6_K weight, and lies where Q4_0 and Q6_K have their
+// nibbles; a block's rest are nibbles or pairs of bits in the same order.
+struct SplitBlock {
+  int64_t upper_bytes = 0;  // 0: the type has no split panels
+  int64_t lower_bytes = 0;
+};
+constexpr SplitBlock split_block_of(DType dtype) {
+  if (dtype == DType::kQ8_0) return {2 + 16, 16};        // F16 scale, nibbles
+  if (dtype == DType::kQ6_K) return {16 + 128 + 2, 64};  // scales, nibbles, F16 scale
+  return {};
+}
+inline constexpr int64_t kSplitColumnsMax = 16384;
+constexpr bool has_split_panels(DType dtype, int64_t cols) {
+  return split_block_of(dtype).upper_bytes > 0 && cols <= kSplitColumnsMax;
+}
+
+// As pack_panel() and unpack_panel_row(); the row is that of columns [first, first + n).
+// REQUIRES: has_split_panels(dtype, cols).
+void pack_split_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int64_t rows,
+                      std::byte* panel);
+void unpack_split_row(DType dtype, int64_t cols, const std::byte* panel, int64_t row, int64_t first,
+                      int64_t n, std::byte* out);
+
 // `rows` (at most 16) neighbouring rows of `cols` numbers, as a file holds them -> one panel.
 // REQUIRES: has_panels(dtype), cols is a multiple of the block.
 void pack_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int64_t rows,

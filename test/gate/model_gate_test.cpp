@@ -6,12 +6,14 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
 
 #include "base/clock.h"
 #include "model/store/store.h"
+#include "run/logit_scan.h"
 #include "test/gate/reference.h"
 #include "test/gate/teacher.h"
 
@@ -135,6 +137,51 @@ TEST_P(ModelGate, perplexity_is_that_of_llama_cpp) {
                            100 * (found / reference_.llama_perplexity - 1));
   EXPECT_GE(scored, 10'000);
   EXPECT_LE(found, kPerplexityRatio * reference_.llama_perplexity);
+}
+
+// The screen of the vocabulary allows for what the unread bits may add as if they knew nothing of
+// the activations. Here is whether they do: over all of the text, the best ids and their logits in
+// the bits of the whole product.
+TEST_P(ModelGate, the_best_logits_are_those_of_the_whole_product) {
+  const std::filesystem::path folder = testing::TempDir();
+  Pool pool(usable_cpus());
+  Result<std::shared_ptr<const Model>> packed = Model::load(
+      find_model(GetParam()), {.path = folder / "vocabulary_gate.panels", .pool = &pool});
+  ASSERT_TRUE(packed) << packed.error().message;
+  ASSERT_EQ((*packed)->network().output.weight.layout, Layout::kSplitPanels);
+  const auto context = static_cast<int64_t>(reference_.windows[0].size());
+  for (const int32_t best : {1, 40}) {
+    Teacher whole(*packed, best_kernels(), context, usable_cpus());
+    Teacher screened(*packed, best_kernels(), context, usable_cpus());
+    int64_t positions = 0, seen = 0, wrong = 0, all = 0;
+    for (const std::vector<Token>& window : reference_.windows) {
+      whole.restart();
+      screened.restart();
+      for (size_t begin = 0; begin < window.size(); begin += Teacher::kStepMax) {
+        const auto tokens = std::span(window).subspan(
+            begin, std::min<size_t>(Teacher::kStepMax, window.size() - begin));
+        whole.feed(tokens, Role::kGenerated, true);
+        screened.feed(tokens, Role::kGenerated, true, best);
+        for (size_t i = 0; i < tokens.size(); ++i) {
+          const auto row = static_cast<int64_t>(i);
+          std::vector<TokenLogit> wanted, found;
+          select_best(whole.logits(row), static_cast<size_t>(best), wanted);
+          select_best(screened.logits(row), static_cast<size_t>(best), found);
+          if (!std::ranges::equal(wanted, found)) ++wrong;
+          const auto logits = screened.logits(row);
+          seen += std::ranges::count_if(logits, [](float logit) { return std::isfinite(logit); });
+          all += static_cast<int64_t>(logits.size());
+          ++positions;
+        }
+      }
+    }
+    std::cout << fmt::format(
+        "best {}: {} of {} positions differ; {:.2f} % of the rows seen whole\n", best, wrong,
+        positions, 100 * static_cast<double>(seen) / static_cast<double>(all));
+    EXPECT_EQ(wrong, 0);
+    EXPECT_GE(positions, 10'000);
+  }
+  std::filesystem::remove(folder / "vocabulary_gate.panels");
 }
 
 // The first step at which the greedy answer is another than the F32 one; -1: none.

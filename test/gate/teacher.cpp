@@ -28,11 +28,13 @@ void Teacher::restart() {
   sequence_ = engine_->open();
 }
 
-void Teacher::feed(std::span<const Token> tokens, Role role, bool wants_logits) {
+void Teacher::feed(std::span<const Token> tokens, Role role, bool wants_logits,
+                   int32_t best_logits) {
   const StepItem item{.sequence = sequence_.get(),
                       .tokens = tokens,
                       .role = role,
-                      .wants_all_logits = wants_logits};
+                      .wants_all_logits = wants_logits,
+                      .best_logits = best_logits};
   const Status stepped = engine_->step({&item, 1});
   CHECK(stepped, stepped ? "" : stepped.error().message);
 }

@@ -22,7 +22,8 @@ class Teacher {
 
   void restart();  // an empty sequence
   // Appends at most kStepMax tokens. With wants_logits, logits(i) is the output after tokens[i].
-  void feed(std::span<const Token> tokens, Role role, bool wants_logits);
+  // best_logits: as StepItem's.
+  void feed(std::span<const Token> tokens, Role role, bool wants_logits, int32_t best_logits = 0);
   std::span<const float> logits(int64_t row) { return engine_->logits(row); }
 
  private:

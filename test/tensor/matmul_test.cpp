@@ -137,23 +137,28 @@ TEST_P(Matmul, is_bit_identical_for_every_batch_and_split) {
 TEST_P(Matmul, gives_the_same_bits_from_panels) {
   const Kernels& set = *GetParam().kernels;
   Rng rng(6);
+  const auto compare = [&](Layout layout, const DTypeInfo& info, int64_t rows, int64_t cols) {
+    const Weights w = random_weights(info.dtype, rows, cols, rng);
+    const Weights panels = samples::packed(w, layout);
+    for (int64_t tokens : {1, 2, 3, 4, 7, 8, 9, 130}) {
+      const Tokens x = samples::quantized(set, set.format_of(info.dtype),
+                                          random_numbers(tokens * cols, rng), cols);
+      const std::vector<float> wanted = multiply(set, w.matrix, x.activations);
+      std::vector<float> found(wanted.size());
+      const int64_t cut = rows / 32 * kRowsAPanel;
+      set.matmul(panels.matrix, x.activations, cut, rows, found.data(), rows);
+      set.matmul(panels.matrix, x.activations, 0, cut, found.data(), rows);
+      ASSERT_EQ(found, wanted) << info.name << " " << rows << "x" << cols << " x " << tokens;
+    }
+  };
   for (const DTypeInfo& info : kDTypes) {
     if (!has_panels(info.dtype)) continue;
     for (int64_t cols : {32, 96, 512, 1280}) {
       if (cols % info.block_elements != 0) continue;
       for (int64_t rows : {1, 8, 16, 31, 70}) {
-        const Weights w = random_weights(info.dtype, rows, cols, rng);
-        const Weights panels = samples::packed(w);
-        for (int64_t tokens : {1, 2, 3, 4, 7, 8, 9, 130}) {
-          const Tokens x = samples::quantized(set, set.format_of(info.dtype),
-                                              random_numbers(tokens * cols, rng), cols);
-          const std::vector<float> wanted = multiply(set, w.matrix, x.activations);
-          std::vector<float> found(wanted.size());
-          const int64_t cut = rows / 32 * kRowsAPanel;
-          set.matmul(panels.matrix, x.activations, cut, rows, found.data(), rows);
-          set.matmul(panels.matrix, x.activations, 0, cut, found.data(), rows);
-          ASSERT_EQ(found, wanted) << info.name << " " << rows << "x" << cols << " x " << tokens;
-        }
+        compare(Layout::kPanels, info, rows, cols);
+        if (has_split_panels(info.dtype, cols)) compare(Layout::kSplitPanels, info, rows, cols);
+        if (testing::Test::HasFatalFailure()) return;
       }
     }
   }

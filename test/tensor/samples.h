@@ -103,13 +103,14 @@ inline Weights random_weights(DType dtype, int64_t rows, int64_t cols, Rng& rng,
 }
 
 // The same matrix in panels.
-inline Weights packed(const Weights& w) {
+inline Weights packed(const Weights& w, Layout layout = Layout::kPanels) {
   Matrix matrix = w.matrix;
-  matrix.layout = Layout::kPanels;
+  matrix.layout = layout;
   auto bytes = std::make_shared<Bytes64>(matrix.bytes());
+  const auto pack = layout == Layout::kPanels ? pack_panel : pack_split_panel;
   for (int64_t row = 0; row < matrix.rows; row += kRowsAPanel) {
-    pack_panel(matrix.dtype, matrix.cols, w.matrix.row(row),
-               std::min(kRowsAPanel, matrix.rows - row), bytes->data() + row * matrix.row_bytes());
+    pack(matrix.dtype, matrix.cols, w.matrix.row(row), std::min(kRowsAPanel, matrix.rows - row),
+         bytes->data() + row * matrix.row_bytes());
   }
   matrix.data = bytes->data();
   return {matrix, bytes};

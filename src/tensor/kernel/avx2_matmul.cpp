@@ -12,4 +12,9 @@ void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t ro
   ration::matmul<Avx2>(w, x, row_begin, row_end, out, out_stride);
 }
 
+void screen(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride) {
+  ration::screen<Avx2>(w, x, row_begin, row_end, out, out_stride);
+}
+
 }  // namespace ration::avx2

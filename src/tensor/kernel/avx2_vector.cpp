@@ -13,6 +13,7 @@ const Kernels kAvx2Kernels{
     .format_of = avx2::format_of,
     .quantize = quantize<Avx2>,
     .matmul = avx2::matmul,
+    .screen = avx2::screen,
     .rms_norm = rms_norm<Avx2>,
     .add = add<Avx2>,
     .silu_multiply = silu_multiply<Avx2>,

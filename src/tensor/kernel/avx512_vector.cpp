@@ -13,6 +13,7 @@ const Kernels kAvx512Kernels{
     .format_of = avx512::format_of,
     .quantize = quantize<Avx512>,
     .matmul = avx512::matmul,
+    .screen = avx512::screen,
     .rms_norm = rms_norm<Avx512>,
     .add = add<Avx512>,
     .silu_multiply = silu_multiply<Avx512>,

@@ -181,6 +181,39 @@ struct TypeQ6_K : FoursOf16 {
   }
 };
 
+// Of split panels (tensor/panel.h): `at` counts blocks.
+struct TypeSplitQ6_K : FoursOf16 {
+  static constexpr int kBits = 6, kBytes = 1, kSubgroup = 16, kShift = 5, kColumns = 256;
+  static constexpr int kUpperBytes = 146, kLowerBytes = 64;
+  static constexpr bool kMin = false;
+  template <class L, class Rows>
+  static void header(const Rows& rows, int64_t at, Group256<L>& group) {
+    typename L::I scales[4];
+    rows.upper.load(at * kUpperBytes, scales);
+    unpack_signed_scales<L, 0>(scales, group);
+    group.scale = rows.upper.halves(at * kUpperBytes + 144);
+  }
+  template <class L, class Rows, class Emit>
+  static void piece(const Rows& rows, int64_t at, int piece, Emit emit) {
+    using I = typename L::I;
+    const I four = L::set8(0x3c), two = L::set8(3);
+    I first[4], second[4], lower[4];
+    rows.upper.load(at * kUpperBytes + 16 + 32 * piece, first);
+    rows.upper.load(at * kUpperBytes + 32 + 32 * piece, second);
+    rows.lower.load(at * kLowerBytes + 16 * piece, lower);
+    const auto join = [&](I nibbles, I rest) {
+      return L::bit_or(L::bit_and(nibbles, four), L::bit_and(rest, two));
+    };
+#pragma clang loop unroll(full)
+    for (int j = 0; j < 4; ++j) {
+      emit(0, j, join(L::template shift_left<2>(first[j]), lower[j]));
+      emit(1, j, join(L::template shift_left<2>(second[j]), L::template shift_right<2>(lower[j])));
+      emit(2, j, join(L::template shift_right<2>(first[j]), L::template shift_right<4>(lower[j])));
+      emit(3, j, join(L::template shift_right<2>(second[j]), L::template shift_right<6>(lower[j])));
+    }
+  }
+};
+
 struct TypeQ2_K : FoursOf16 {
   static constexpr int kBits = 2, kBytes = sizeof(BlockQ2_K), kSubgroup = 16, kShift = 0;
   static constexpr bool kMin = true;

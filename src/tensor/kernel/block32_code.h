@@ -108,6 +108,30 @@ struct TypeQ8_0 {
   }
 };
 
+// Of split panels (tensor/panel.h): `at` counts blocks.
+struct TypeSplitQ8_0 {
+  static constexpr int kBits = 8, kBytes = 1, kOffset = 0, kColumns = 32;
+  static constexpr int kUpperBytes = 18, kLowerBytes = 16;
+  static constexpr bool kMin = false;
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
+    using I = typename L::I;
+    I upper[4], lower[4];
+    rows.upper.load(at * kUpperBytes + 2, upper);
+    rows.lower.load(at * kLowerBytes, lower);
+    const I low = L::set8(15), high = L::set8(-16), sign = L::set8(-128);
+    for (int j = 0; j < 4; ++j) {
+      const I first = L::bit_or(L::bit_and(L::template shift_left<4>(upper[j]), high),
+                                L::bit_and(lower[j], low));
+      const I second = L::bit_or(L::bit_and(upper[j], high),
+                                 L::bit_and(L::template shift_right<4>(lower[j]), low));
+      group.quads[j] = L::from_signed(L::bit_xor(first, sign));
+      group.quads[j + 4] = L::from_signed(L::bit_xor(second, sign));
+    }
+    group.scale = rows.upper.halves(at * kUpperBytes);
+  }
+};
+
 struct TypeIQ4_NL {
   static constexpr int kBits = 8, kBytes = sizeof(BlockIQ4_NL), kOffset = 0;
   static constexpr bool kMin = false;

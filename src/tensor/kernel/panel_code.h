@@ -16,7 +16,7 @@
 #include "tensor/kernel/block256_code.h"
 #include "tensor/kernel/block32_code.h"
 #include "tensor/kernel/job.h"
-#include "tensor/panel.h"
+#include "tensor/kernel/rows_code.h"
 
 namespace ration {
 namespace {
@@ -27,69 +27,6 @@ constexpr int64_t kPanelRows = 128;
 
 // Up to this many tokens a panel is cheaper unpacked for every four of them than written out once.
 constexpr int64_t kStreamTokens = 8;
-
-// How far ahead of its use a panel is fetched, at least. Each load asks for the line it will want
-// some whole blocks later: in the order of use, and never many at once, which would fill the queue
-// of the cache and stop the work.
-constexpr int64_t kPrefetchBytes = 1024;
-
-// kLanes rows as a file holds them: where each starts. Rows past the end repeat the last one.
-template <class L>
-struct FileRows {
-  using I = typename L::I;
-  const uint8_t* at[L::kLanes];
-  FileRows(const Job& job, int64_t row) {
-    for (int i = 0; i < L::kLanes; ++i) {
-      const int64_t r = row + i < job.row_end ? row + i : job.row_end - 1;
-      at[i] = job.weights + r * job.row_bytes;
-    }
-  }
-  // Of the block that begins at `block` in a row, what is at `offset`: 16 bytes, 4 bytes, an F16.
-  void load(int64_t block, int64_t offset, I* out) const { L::load_rows(at, block + offset, out); }
-  I ints(int64_t block, int64_t offset) const { return L::load_ints(at, block + offset); }
-  typename L::F halves(int64_t block, int64_t offset) const {
-    return L::load_halves(at, block + offset);
-  }
-};
-
-// kLanes rows of a panel (tensor/panel.h): lanes are neighbours already.
-template <class L, class Type>
-struct PanelRows {
-  using I = typename L::I;
-  static constexpr int64_t kBlock = kRowsAPanel * Type::kBytes;
-  static constexpr int64_t kAhead = (kPrefetchBytes + kBlock - 1) / kBlock * kBlock;
-  const uint8_t* at_ints;
-  const uint8_t* at_halves;
-  PanelRows(const Job& job, int64_t row) {
-    const int64_t lane = row % kRowsAPanel;
-    const uint8_t* panel = job.weights + (row - lane) * job.row_bytes;
-    at_ints = panel + 4 * lane;
-    at_halves = panel + 2 * lane;
-  }
-  PanelRows lanes_from(int64_t lane) const {
-    PanelRows rows = *this;
-    rows.at_ints += 4 * lane;
-    rows.at_halves += 2 * lane;
-    return rows;
-  }
-  void load(int64_t block, int64_t offset, I* out) const {
-    for (int i = 0; i < 4; ++i) out[i] = load_int(block + place(offset) + 4 * i);
-  }
-  I ints(int64_t block, int64_t offset) const { return load_int(block + place(offset)); }
-  typename L::F halves(int64_t block, int64_t offset) const {
-    const uint8_t* at = at_halves + kRowsAPanel * (block + place(offset));
-    return L::load_f16(reinterpret_cast<const std::byte*>(at));
-  }
-
- private:
-  I load_int(int64_t at) const {
-    __builtin_prefetch(at_ints + kRowsAPanel * at + kAhead, 0, 3);
-    return L::load_int(at_ints + kRowsAPanel * at);
-  }
-  static int64_t place(int64_t offset) {
-    return std::is_same_v<Type, TypeQ6_K> ? place_of_q6_k(offset) : offset;
-  }
-};
 
 // sums[t][r] = quads[first .. first + kSteps) of groups[r] . x[t], in the running form of
 // L::product(). With many sums this stays a loop: unrolled, the compiler orders it token by token
@@ -343,13 +280,13 @@ template <class L, class Product, class Type, int kTokens>
 }
 
 // The same for the rows of one panel, which is read from front to back.
-template <class L, class Product, class Type, int kTokens>
+template <class L, class Product, class Rows, int kTokens>
 [[gnu::noinline]] void stream_panel(const Job& job, int64_t row, int64_t token) {
   constexpr int kParts = kRowsAPanel / L::kLanes;
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
-  const PanelRows<L, Type> panel(job, row);
+  const Rows panel(job, row);
   typename L::F sums[kParts][kTokens][1];
   for (int p = 0; p < kParts; ++p) {
     for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
@@ -367,23 +304,28 @@ template <class L, class Product, class Type, int kTokens>
   }
 }
 
+// call(constant, token) for the tokens in fours, and then for the rest.
+template <class Call>
+void in_fours(int64_t tokens, Call call) {
+  int64_t token = 0;
+  for (; token + 4 <= tokens; token += 4) call(std::integral_constant<int, 4>(), token);
+  switch (tokens - token) {
+    case 3:
+      return call(std::integral_constant<int, 3>(), token);
+    case 2:
+      return call(std::integral_constant<int, 2>(), token);
+    case 1:
+      return call(std::integral_constant<int, 1>(), token);
+  }
+}
+
 // All tokens, four at a time: after the first four the panel is in a near cache.
-template <class L, class Product, class Type>
+template <class L, class Product, class Rows>
 void stream_panels(const Job& job) {
   for (int64_t row = job.row_begin; row < job.row_end; row += kRowsAPanel) {
-    int64_t token = 0;
-    for (; token + 4 <= job.tokens; token += 4) stream_panel<L, Product, Type, 4>(job, row, token);
-    switch (job.tokens - token) {
-      case 3:
-        stream_panel<L, Product, Type, 3>(job, row, token);
-        break;
-      case 2:
-        stream_panel<L, Product, Type, 2>(job, row, token);
-        break;
-      case 1:
-        stream_panel<L, Product, Type, 1>(job, row, token);
-        break;
-    }
+    in_fours(job.tokens, [&](auto count, int64_t token) {
+      stream_panel<L, Product, Rows, count>(job, row, token);
+    });
   }
 }
 
@@ -464,7 +406,9 @@ void multiply_many(const Job& job) {
 
 template <class L, class Product, class Type>
 void multiply(const Job& job) {
-  if (job.panels && job.tokens <= kStreamTokens) return stream_panels<L, Product, Type>(job);
+  if (job.panels && job.tokens <= kStreamTokens) {
+    return stream_panels<L, Product, PanelRows<L, Type>>(job);
+  }
   switch (job.tokens) {
     case 0:
       return;
@@ -485,6 +429,17 @@ void multiply32(const Job& job) {
 template <class L, class Type>
 void multiply256(const Job& job) {
   multiply<L, Product256<L, Type>, Type>(job);
+}
+
+// Split panels are always streamed: they have the logits of few tokens to give.
+template <class L, class Type>
+void multiply_split32(const Job& job) {
+  stream_panels<L, Product32<L, Type>, SplitRows<L, Type>>(job);
+}
+
+template <class L, class Type>
+void multiply_split256(const Job& job) {
+  stream_panels<L, Product256<L, Type>, SplitRows<L, Type>>(job);
 }
 
 }  // namespace

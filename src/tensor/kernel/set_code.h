@@ -5,6 +5,7 @@
 
 #include "tensor/kernel/float_code.h"
 #include "tensor/kernel/panel_code.h"
+#include "tensor/kernel/screen_code.h"
 #include "tensor/matrix.h"
 
 namespace ration {
@@ -52,21 +53,37 @@ const Path& path_of(DType dtype) {
   return *path;
 }
 
+Job job_of(const Path& path, const Matrix& w, const Activations& x, int64_t row_begin,
+           int64_t row_end, float* out, int64_t out_stride) {
+  return {.weights = reinterpret_cast<const uint8_t*>(w.data),
+          .panels = w.layout == Layout::kPanels,
+          .row_bytes = w.cols / path.block_columns * path.block_bytes,
+          .cols = w.cols,
+          .x = x.data,
+          .x_bytes = x.row_bytes,
+          .tokens = x.tokens,
+          .row_begin = row_begin,
+          .row_end = row_end,
+          .out = out,
+          .out_stride = out_stride};
+}
+
 template <class L>
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {
   const Path& path = path_of<L>(w.dtype);
-  path.multiply({.weights = reinterpret_cast<const uint8_t*>(w.data),
-                 .panels = w.layout == Layout::kPanels,
-                 .row_bytes = w.cols / path.block_columns * path.block_bytes,
-                 .cols = w.cols,
-                 .x = x.data,
-                 .x_bytes = x.row_bytes,
-                 .tokens = x.tokens,
-                 .row_begin = row_begin,
-                 .row_end = row_end,
-                 .out = out,
-                 .out_stride = out_stride});
+  const Job job = job_of(path, w, x, row_begin, row_end, out, out_stride);
+  if (w.layout != Layout::kSplitPanels) return path.multiply(job);
+  if (w.dtype == DType::kQ8_0) return multiply_split32<L, TypeSplitQ8_0>(job);
+  multiply_split256<L, TypeSplitQ6_K>(job);
+}
+
+template <class L>
+void screen(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride) {
+  const Job job = job_of(path_of<L>(w.dtype), w, x, row_begin, row_end, out, out_stride);
+  if (w.dtype == DType::kQ8_0) return screen<L, UpperQ8_0>(job);
+  screen<L, UpperQ6_K>(job);
 }
 
 }  // namespace

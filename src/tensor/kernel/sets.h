@@ -22,11 +22,15 @@ namespace avx2 {
 ActivationFormat format_of(DType dtype);
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride);
+void screen(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride);
 }  // namespace avx2
 
 namespace avx512 {
 ActivationFormat format_of(DType dtype);
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
+            int64_t out_stride);
+void screen(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride);
 }  // namespace avx512
 
