@@ -8,7 +8,7 @@
 // Departs   no approximate answer is ever used: what is not among the best is -infinity.
 // Costs     with Q8_0 53 % of the bytes of the matrix, with Q6_K 70 %, and the rows left to see;
 //           where these are too many, the whole matrix.
-// Proved    test/run/vocabulary_test.cpp; on real models and text test/gate/vocabulary_gate_test.cpp.
+// Proved    test/run/vocabulary_test.cpp; on real models and text test/gate/model_gate_test.cpp.
 // Private to run/.
 #pragma once
 

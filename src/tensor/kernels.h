@@ -66,8 +66,8 @@ struct Kernels {
   void (*matmul)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
                  float* out, int64_t out_stride);
 
-  // out[t * out_stride + r] = a bound that W[r, :] . X[t, :], as matmul() gives it, stays below: from
-  // the upper four bits of the weights alone. What the others may add is bounded as the sum of
+  // out[t * out_stride + r] = a bound that W[r, :] . X[t, :], as matmul() gives it, stays below:
+  // from the upper four bits of the weights alone. What the others may add is bounded as the sum of
   // numbers that know nothing of the activations (kernel/screen_code.h), not for every matrix that
   // could be made up. REQUIRES: as matmul(), and split panels.
   void (*screen)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,

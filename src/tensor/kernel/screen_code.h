@@ -1,10 +1,11 @@
 // tensor/kernel/screen_code.h - upper bounds of products, from the upper four bits of the weights.
 //
-// A weight is s (h u + l - o): u the nibble that is read, l the rest, in 0 .. 2 m, that is not. With
-// l at its middle m the product is known but for the sum of s (l - m) x. No l deviates from m by
-// more than m: were they independent, the sum would have a standard deviation of at most the root
-// of the sum of (s m x)^2, of which kDeviations are allowed (8.7 when the l are spread evenly). Rests
-// that are all the same, as in a row of zeros, add up to m |sum of s x|; that is allowed on top.
+// A weight is s (h u + l - o): u the nibble that is read, l the rest, in 0 .. 2 m, that is not.
+// With l at its middle m the product is known but for the sum of s (l - m) x. No l deviates from m
+// by more than m: were they independent, the sum would have a standard deviation of at most the
+// root of the sum of (s m x)^2, of which kDeviations are allowed (8.7 when the l are spread
+// evenly). Rests that are all the same, as in a row of zeros, add up to m |sum of s x|; that is
+// allowed on top.
 #pragma once
 
 #include <cstddef>
