@@ -43,8 +43,7 @@ constexpr std::array kForeignTypes{
     ForeignType{26, "I32"},      ForeignType{27, "I64"},      ForeignType{28, "F64"},
     ForeignType{29, "IQ1_M"},    ForeignType{31, "Q4_0_4_4"}, ForeignType{32, "Q4_0_4_8"},
     ForeignType{33, "Q4_0_8_8"}, ForeignType{34, "TQ1_0"},    ForeignType{35, "TQ2_0"},
-    ForeignType{39, "MXFP4"},    ForeignType{40, "NVFP4"},    ForeignType{41, "Q1_0"},
-    ForeignType{42, "Q2_0"},
+    ForeignType{40, "NVFP4"},    ForeignType{41, "Q1_0"},     ForeignType{42, "Q2_0"},
 };
 
 template <class T>

@@ -110,15 +110,28 @@ struct BlockIQ4_XS {
   uint8_t quants[128];
 };
 
+// 32 weights: 2^(scale - 128) * kMXFP4Values[q], nibbles as in Q4_0. The microscaling format of the
+// Open Compute Project (v1.0, 2023) with its E2M1 numbers doubled and its E8M0 scale halved. Scale
+// 255, a NaN there, is one more power of two, as it is to every reader of GGUF.
+struct BlockMXFP4 {
+  uint8_t scale;
+  uint8_t quants[16];
+};
+
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockQ2_K) == 84);
 static_assert(sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176);
 static_assert(sizeof(BlockQ6_K) == 210 && sizeof(BlockIQ4_NL) == 18 && sizeof(BlockIQ4_XS) == 136);
+static_assert(sizeof(BlockMXFP4) == 17);
 
 static_assert(sizeof(BlockQ6_K) == kBlockBytesMax);
 
 // The non-linear 4-bit levels of IQ4_NL and IQ4_XS.
 inline constexpr int8_t kIQ4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
+
+// The levels of MXFP4, twice what its 4-bit floats are.
+inline constexpr int8_t kMXFP4Values[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                            0, -1, -2, -3, -4, -6, -8, -12};
 
 }  // namespace ration

@@ -172,6 +172,20 @@ void decode(const BlockIQ4_XS& block, float* out) {
   }
 }
 
+// The first two exponents give subnormal numbers.
+float power_of_two(uint8_t scale) {
+  const uint32_t exponent = scale;
+  return std::bit_cast<float>(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23);
+}
+
+void decode(const BlockMXFP4& block, float* out) {
+  const float scale = power_of_two(block.scale);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = scale * static_cast<float>(kMXFP4Values[block.quants[i] & 15]);
+    out[i + 16] = scale * static_cast<float>(kMXFP4Values[block.quants[i] >> 4]);
+  }
+}
+
 template <class Block>
 void decode_blocks(const std::byte* bytes, int64_t n, int64_t block_elements, float* out) {
   for (int64_t i = 0; i < n / block_elements; ++i) {
@@ -221,6 +235,8 @@ void dequantize(DType dtype, const std::byte* blocks, int64_t n, float* out) {
       return decode_blocks<BlockIQ4_NL>(blocks, n, 32, out);
     case DType::kIQ4_XS:
       return decode_blocks<BlockIQ4_XS>(blocks, n, 256, out);
+    case DType::kMXFP4:
+      return decode_blocks<BlockMXFP4>(blocks, n, 32, out);
   }
   CHECK(false, "found a type that no table names");
 }

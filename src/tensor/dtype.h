@@ -24,6 +24,7 @@ enum class DType : uint32_t {
   kIQ4_NL = 20,
   kIQ4_XS = 23,
   kBF16 = 30,
+  kMXFP4 = 39,
 };
 
 // A row of `cols` numbers is cols / block_elements blocks of block_bytes bytes.
@@ -42,7 +43,7 @@ inline constexpr std::array kDTypes{
     DTypeInfo{DType::kQ2_K, "Q2_K", 256, 84},      DTypeInfo{DType::kQ3_K, "Q3_K", 256, 110},
     DTypeInfo{DType::kQ4_K, "Q4_K", 256, 144},     DTypeInfo{DType::kQ5_K, "Q5_K", 256, 176},
     DTypeInfo{DType::kQ6_K, "Q6_K", 256, 210},     DTypeInfo{DType::kIQ4_NL, "IQ4_NL", 32, 18},
-    DTypeInfo{DType::kIQ4_XS, "IQ4_XS", 256, 136},
+    DTypeInfo{DType::kIQ4_XS, "IQ4_XS", 256, 136}, DTypeInfo{DType::kMXFP4, "MXFP4", 32, 17},
 };
 
 // Of the quantised types.

@@ -11,20 +11,27 @@
 namespace ration {
 namespace {
 
-// Where in a block the one F16 lies that is no half of a 4-byte field; none: the block's end.
-int64_t lone_half(DType dtype) {
+struct Scale {
+  int64_t offset;
+  int64_t size;
+};
+
+// Where in a block the one scale lies that is no part of a 4-byte field; none: size 0.
+Scale lone_scale(DType dtype) {
   switch (dtype) {
     case DType::kQ4_0:
     case DType::kQ5_0:
     case DType::kQ8_0:
     case DType::kIQ4_NL:
-      return 0;
+      return {0, 2};
     case DType::kQ3_K:
-      return 108;
+      return {108, 2};
     case DType::kQ6_K:
-      return 208;
+      return {208, 2};
+    case DType::kMXFP4:
+      return {0, 1};
     default:
-      return info_of(dtype).block_bytes;
+      return {0, 0};
   }
 }
 
@@ -37,9 +44,9 @@ struct Field {
 // The fields of a block, in the file's order.
 std::vector<Field> fields_of(DType dtype) {
   std::vector<Field> fields;
-  const int64_t half = lone_half(dtype);
+  const Scale scale = lone_scale(dtype);
   for (int64_t offset = 0; offset < info_of(dtype).block_bytes;) {
-    const int64_t size = offset == half ? 2 : 4;
+    const int64_t size = scale.size != 0 && offset == scale.offset ? scale.size : 4;
     const int64_t place = dtype == DType::kQ6_K ? place_of_q6_k(offset) : offset;
     fields.push_back({offset, place, size});
     offset += size;
@@ -76,7 +83,7 @@ void pack_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int6
         if (field.size == 4) {
           std::memcpy(to, in + field.offset, 4);
         } else {
-          std::memcpy(to, in + field.offset, 2);
+          std::memcpy(to, in + field.offset, static_cast<size_t>(field.size));
         }
       }
     }

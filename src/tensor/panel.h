@@ -2,8 +2,9 @@
 //
 // Source: the row-interleaved layouts that CPU engines of 2024 to 2026 converged on.
 // A panel is 16 rows, their blocks interleaved: a block of the panel holds, field by field, that
-// field of row 0, of row 1, ... of row 15. A field is 4 bytes, but for the one F16 that some types
-// have alone. The fields are in the file's order or, where that is not the order of use, in that.
+// field of row 0, of row 1, ... of row 15. A field is 4 bytes, but for the one scale (F16, or a
+// byte) that some types have alone. The fields are in the file's order or, where that is not the
+// order of use, in that.
 // So one load gives a vector whose lanes are rows, the bytes of a matrix are read from front to
 // back, and a panel has just the bytes of its rows: packing changes no number. The last panel of a
 // matrix is filled up with zero rows.

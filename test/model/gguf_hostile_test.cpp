@@ -220,9 +220,9 @@ TEST_F(HostileGguf, is_refused_for_shapes_that_are_none) {
 TEST_F(HostileGguf, is_refused_for_tensor_types_by_name) {
   constexpr std::string_view kWanted =
       "), wanted one of F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL "
-      "IQ4_XS";
-  EXPECT_EQ(tensor_refusal({32}, 39, 0, Code::kUnsupported),
-            "tensor 'w': found tensor type 39 (MXFP4" + std::string(kWanted));
+      "IQ4_XS MXFP4";
+  EXPECT_EQ(tensor_refusal({32}, 40, 0, Code::kUnsupported),
+            "tensor 'w': found tensor type 40 (NVFP4" + std::string(kWanted));
   EXPECT_EQ(tensor_refusal({32}, 1000, 0, Code::kUnsupported),
             "tensor 'w': found tensor type 1000 (unknown" + std::string(kWanted));
 }

@@ -51,7 +51,7 @@ class Packed : public ::testing::Test {
     add("query", DType::kQ4_K, kWidth, kWidth);
     add("key", DType::kQ5_0, 64, kWidth);
     add("value", DType::kQ6_K, 64, kWidth);
-    add("output", DType::kQ4_0, kWidth, kWidth);
+    add("output", DType::kMXFP4, kWidth, kWidth);
     add("gate", DType::kQ8_0, kInner, kWidth);
     add("up", DType::kF16, kInner, kWidth);  // not quantised: stays in the file
     add("down", DType::kQ3_K, kWidth, kInner);

@@ -6,7 +6,7 @@ numpy and share no code with ours. Run: make_golden.py > golden.txt
 
 A line a type: name, number of weights, the blocks as hexadecimal, the weights as hexadecimal F32 bits.
 Quants, group scales and high bits are uniformly random bytes; the F16 block scales are finite, of both
-signs, and the last block's are subnormal.
+signs, and the last block's are subnormal. MXFP4 has seven blocks, of all kinds of exponent.
 """
 
 import numpy as np
@@ -29,6 +29,7 @@ TYPES = {
     "Q6_K": (210, 256, [208]),
     "IQ4_NL": (18, 32, [0]),
     "IQ4_XS": (136, 256, [0]),
+    "MXFP4": (17, 32, []),
 }
 
 
@@ -44,12 +45,14 @@ def random_blocks(rng, block_bytes, count, halves):
 def main():
     rng = np.random.default_rng(20261122)
     for name, (block_bytes, block_weights, halves) in TYPES.items():
-        count = max(3, 64 // block_weights)
+        count = 7 if name == "MXFP4" else max(3, 64 // block_weights)
         if name in ("F32", "BF16"):  # any finite number
             numbers = rng.normal(0, 3, count).astype(np.float32)
             blocks = numbers.view(np.uint8).reshape(count, 4)[:, 4 - block_bytes :]
         else:
             blocks = random_blocks(rng, block_bytes, count, halves)
+        if name == "MXFP4":
+            blocks[:, 0] = [0, 1, 2, 120, 133, 254, 255]
         data = np.ascontiguousarray(blocks).reshape(1, -1)
         weights = quants.dequantize(data, GGMLQuantizationType[name]).astype(np.float32).reshape(-1)
         assert weights.size == count * block_weights, name

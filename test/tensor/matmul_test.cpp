@@ -164,6 +164,30 @@ TEST_P(Matmul, gives_the_same_bits_from_panels) {
   }
 }
 
+// One row an exponent, with one weight of 2 at column 20.
+TEST_P(Matmul, gives_every_scale_of_mxfp4_its_power_of_two) {
+  const Kernels& set = *GetParam().kernels;
+  Rng rng(7);
+  const Weights w = random_weights(DType::kMXFP4, 256, 32, rng, Kind::kZero);
+  for (int e = 0; e < 256; ++e) {
+    std::byte* block = w.bytes->data() + e * 17;
+    std::memset(block, 0, 17);
+    block[0] = static_cast<std::byte>(e);
+    block[1 + 20 - 16] = std::byte{0x20};  // a high nibble
+  }
+  std::vector<float> x(32);
+  x[20] = 127;
+  const Tokens tokens = samples::quantized(set, set.format_of(DType::kMXFP4), x, 32);
+  const std::vector<float> from_file = multiply(set, w.matrix, tokens.activations);
+  const std::vector<float> from_panels =
+      multiply(set, samples::packed(w).matrix, tokens.activations);
+  for (size_t e = 0; e < 256; ++e) {
+    const float wanted = std::ldexp(2.0f * 127.0f, static_cast<int>(e) - 128);
+    EXPECT_EQ(from_file[e], wanted) << e;
+    EXPECT_EQ(from_panels[e], wanted) << e;
+  }
+}
+
 TEST_P(Matmul, takes_weights_at_any_address) {
   const Kernels& set = *GetParam().kernels;
   Rng rng(4);
@@ -207,9 +231,9 @@ TEST(MatmulSets, the_fast_sets_agree_bit_for_bit_on_int8_activations) {
       ++compared;
     }
   }
-  // Twelve types have int8 activations; every fast set after the first is compared on each.
+  // Thirteen types have int8 activations; every fast set after the first is compared on each.
   const int fast_sets = static_cast<int>(sets.size()) - 1;
-  EXPECT_EQ(compared, 12 * std::max(0, fast_sets - 1));
+  EXPECT_EQ(compared, 13 * std::max(0, fast_sets - 1));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, Matmul, testing::ValuesIn(samples::all_sets()),

@@ -47,6 +47,7 @@ inline std::vector<int> half_offsets(DType dtype) {
       return {208};
     case DType::kF32:
     case DType::kBF16:
+    case DType::kMXFP4:
       return {};
     default:
       return {0};
@@ -87,6 +88,9 @@ inline Weights random_weights(DType dtype, int64_t rows, int64_t cols, Rng& rng,
     }
     for (int b = 0; b < info.block_bytes; ++b) {
       block[b] = static_cast<std::byte>(kind == Kind::kExtreme ? 255 : rng.below(256));
+    }
+    if (dtype == DType::kMXFP4) {  // 2^-9 .. 2^4, or the largest that the other types get
+      block[0] = static_cast<std::byte>(kind == Kind::kExtreme ? 131 : 119 + rng.below(14));
     }
     for (int offset : half_offsets(dtype)) {
       const float scale = kind == Kind::kExtreme ? (rng.below(2) != 0 ? 8.0f : -8.0f) : normal(rng);

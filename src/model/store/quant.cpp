@@ -15,10 +15,10 @@ namespace {
 // Best first: four bits with a good spread of bits over the layers, then what is near in size, then
 // larger, then smaller. What is not in the list comes last.
 constexpr std::array<std::string_view, 37> kQuants{
-    "Q4_K_M", "Q4_K_S",  "Q4_K_L", "Q4_K_XL", "Q4_K",   "Q4_1",  "Q4_0",  "IQ4_NL",
-    "IQ4_XS", "Q5_K_M",  "Q5_K_S", "Q5_K_L",  "Q5_K",   "Q5_1",  "Q5_0",  "Q6_K",
-    "Q6_K_L", "Q8_0",    "Q3_K_L", "Q3_K_M",  "Q3_K_S", "Q3_K",  "Q2_K",  "Q2_K_S",
-    "F16",    "FP16",    "BF16",   "F32",     "FP32",   "MXFP4", "IQ3_M", "IQ3_S",
+    "Q4_K_M", "Q4_K_S",  "Q4_K_L", "Q4_K_XL", "Q4_K",   "Q4_1",   "Q4_0",  "IQ4_NL",
+    "IQ4_XS", "MXFP4",   "Q5_K_M", "Q5_K_S",  "Q5_K_L", "Q5_K",   "Q5_1",  "Q5_0",
+    "Q6_K",   "Q6_K_L",  "Q8_0",   "Q3_K_L",  "Q3_K_M", "Q3_K_S", "Q3_K",  "Q2_K",
+    "Q2_K_S", "F16",     "FP16",   "BF16",    "F32",    "FP32",   "IQ3_M", "IQ3_S",
     "IQ3_XS", "IQ3_XXS", "IQ2_M",  "IQ2_XS",  "IQ2_XXS"};
 
 bool is_word_character(char c) {

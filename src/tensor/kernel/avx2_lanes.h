@@ -169,6 +169,11 @@ struct Avx2 {
   static I broadcast32(const void* p) { return set32(int_at(p)); }
   static F broadcast_float(const void* p) { return _mm256_castsi256_ps(broadcast32(p)); }
 
+  // kLanes bytes, one a lane.
+  static I load_byte(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadu_si64(p)); }
+  static I max32(I a, I b) { return _mm256_max_epi32(a, b); }
+  static F float_of_bits(I a) { return _mm256_castsi256_ps(a); }
+
   // Lane r of out[i] is the 4 bytes at rows[r] + offset + 4 i.
   static void load_rows(const uint8_t* const* rows, int64_t offset, I* out) {
     const I a = two_rows(rows[0] + offset, rows[4] + offset);
@@ -202,6 +207,11 @@ struct Avx2 {
                                           short_at(rows[2] + offset), short_at(rows[3] + offset),
                                           short_at(rows[4] + offset), short_at(rows[5] + offset),
                                           short_at(rows[6] + offset), short_at(rows[7] + offset)));
+  }
+  // Lane r is the byte at rows[r] + offset.
+  static I load_bytes(const uint8_t* const* rows, int64_t offset) {
+    return _mm256_setr_epi32(rows[0][offset], rows[1][offset], rows[2][offset], rows[3][offset],
+                             rows[4][offset], rows[5][offset], rows[6][offset], rows[7][offset]);
   }
   // The F16 in the low half of each lane. REQUIRES: the high halves are zero.
   static F halves_of(I a) {

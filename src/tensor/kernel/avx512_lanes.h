@@ -157,6 +157,12 @@ struct Avx512 {
   static I broadcast32(const void* p) { return set32(int_at(p)); }
   static F broadcast_float(const void* p) { return _mm512_castsi512_ps(broadcast32(p)); }
 
+  static I load_byte(const void* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  static I max32(I a, I b) { return _mm512_max_epi32(a, b); }
+  static F float_of_bits(I a) { return _mm512_castsi512_ps(a); }
+
   static void load_rows(const uint8_t* const* rows, int64_t offset, I* out) {
     const I a = four_rows(rows, offset);
     const I b = four_rows(rows + 1, offset);
@@ -191,6 +197,11 @@ struct Avx512 {
     return _mm512_cvtph_ps(_mm256_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7),
                                              at(8), at(9), at(10), at(11), at(12), at(13), at(14),
                                              at(15)));
+  }
+  static I load_bytes(const uint8_t* const* rows, int64_t offset) {
+    const auto at = [=](int r) { return int32_t{rows[r][offset]}; };
+    return _mm512_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9),
+                             at(10), at(11), at(12), at(13), at(14), at(15));
   }
   static F halves_of(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
 

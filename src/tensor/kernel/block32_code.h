@@ -143,5 +143,24 @@ struct TypeIQ4_NL {
   }
 };
 
+// kMXFP4Values + 16: unsigned, so that the cheaper product will do.
+inline constexpr int8_t kRaisedMXFP4Values[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                                  16, 15, 14, 13, 12, 10, 8,  4};
+
+struct TypeMXFP4 {
+  static constexpr int kBits = 5, kBytes = sizeof(BlockMXFP4), kOffset = 16;
+  static constexpr bool kMin = false;
+  template <class L, class Rows>
+  static void unpack(const Rows& rows, int64_t at, Group32<L>& group) {
+    unpack_nibbles<L>(rows, at, 1, group.quads);
+    for (typename L::I& quad : group.quads) quad = L::look_up(kRaisedMXFP4Values, quad);
+    // As bits, 2^(e - 128) is (e - 1) << 23, or (e + 1) << 21 where that is subnormal and larger.
+    const typename L::I exponent = rows.bytes(at, 0);
+    group.scale =
+        L::float_of_bits(L::max32(L::template shift_left<23>(L::sub32(exponent, L::set32(1))),
+                                  L::template shift_left<21>(L::add32(exponent, L::set32(1)))));
+  }
+};
+
 }  // namespace
 }  // namespace ration

@@ -28,12 +28,14 @@ struct FileRows {
       at[i] = job.weights + r * job.row_bytes;
     }
   }
-  // Of the block that begins at `block` in a row, what is at `offset`: 16 bytes, 4 bytes, an F16.
+  // Of the block that begins at `block` in a row, what is at `offset`: 16 bytes, 4 bytes, an F16,
+  // a byte.
   void load(int64_t block, int64_t offset, I* out) const { L::load_rows(at, block + offset, out); }
   I ints(int64_t block, int64_t offset) const { return L::load_ints(at, block + offset); }
   typename L::F halves(int64_t block, int64_t offset) const {
     return L::load_halves(at, block + offset);
   }
+  I bytes(int64_t block, int64_t offset) const { return L::load_bytes(at, block + offset); }
 };
 
 // kLanes rows of a panel's plane that has kBytes of every block: lanes are neighbours already.
@@ -44,12 +46,14 @@ struct PlaneRows {
   static constexpr int64_t kAhead = (kPrefetchBytes + kBlock - 1) / kBlock * kBlock;
   const uint8_t* at_ints;
   const uint8_t* at_halves;
-  explicit PlaneRows(const uint8_t* plane) : at_ints(plane), at_halves(plane) {}
+  const uint8_t* at_bytes;
+  explicit PlaneRows(const uint8_t* plane) : at_ints(plane), at_halves(plane), at_bytes(plane) {}
   // The rows from `lane` of the panel on.
   PlaneRows lanes_from(int64_t lane) const {
     PlaneRows rows = *this;
     rows.at_ints += 4 * lane;
     rows.at_halves += 2 * lane;
+    rows.at_bytes += lane;
     return rows;
   }
   // `at`: bytes into a row's share of the plane.
@@ -63,6 +67,7 @@ struct PlaneRows {
   typename L::F halves(int64_t at) const {
     return L::load_f16(reinterpret_cast<const std::byte*>(at_halves + kRowsAPanel * at));
   }
+  I bytes(int64_t at) const { return L::load_byte(at_bytes + kRowsAPanel * at); }
 };
 
 // kLanes rows of a panel (tensor/panel.h).
@@ -84,6 +89,7 @@ struct PanelRows {
   typename L::F halves(int64_t block, int64_t offset) const {
     return plane.halves(block + place(offset));
   }
+  I bytes(int64_t block, int64_t offset) const { return plane.bytes(block + place(offset)); }
 
  private:
   static int64_t place(int64_t offset) {

@@ -43,7 +43,7 @@ constexpr Path kPaths[] = {
     path32<L, TypeIQ4_NL>(DType::kIQ4_NL),    path256<L, TypeQ2_K>(DType::kQ2_K),
     path256<L, TypeQ3_K>(DType::kQ3_K),       path256<L, TypeQ4_K>(DType::kQ4_K),
     path256<L, TypeQ5_K>(DType::kQ5_K),       path256<L, TypeQ6_K>(DType::kQ6_K),
-    path256<L, TypeIQ4_XS>(DType::kIQ4_XS)};
+    path256<L, TypeIQ4_XS>(DType::kIQ4_XS),   path32<L, TypeMXFP4>(DType::kMXFP4)};
 
 template <class L>
 const Path& path_of(DType dtype) {

@@ -85,9 +85,13 @@ inline __m256i cvtepi32_epi16(__m512i a) {
 }
 
 inline __m512i cvtepu16_epi32(__m256i a) {
+  return same_bits<__m512i>(IntHalves{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
+                                      _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))});
+}
+
+inline __m512i cvtepu8_epi32(__m128i a) {
   return same_bits<__m512i>(
-      IntHalves{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
-                _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))});
+      IntHalves{_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8))});
 }
 
 }  // namespace ration_simde
@@ -103,3 +107,4 @@ inline __m512i cvtepu16_epi32(__m256i a) {
 #define _mm512_cvtps_ph(a, rounding) ration_simde::cvtps_ph(a)
 #define _mm512_cvtepi32_epi16 ration_simde::cvtepi32_epi16
 #define _mm512_cvtepu16_epi32 ration_simde::cvtepu16_epi32
+#define _mm512_cvtepu8_epi32 ration_simde::cvtepu8_epi32
