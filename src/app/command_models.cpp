@@ -110,22 +110,40 @@ std::string show_json(const Shown& shown) {
   return out + "}\n";
 }
 
+Bytes packed_bytes(const ResolvedModel& model) {
+  std::error_code none;
+  const auto bytes = std::filesystem::file_size(packed_path(model), none);
+  return Bytes{none ? 0 : static_cast<int64_t>(bytes)};
+}
+
+// What is kept against what may be; "" when that is nothing without a limit.
+std::string disk_text(const Disk& disk) {
+  const DiskUse use = disk.use();
+  if (!disk.limit() && use.total().count == 0) return "";
+  return fmt::format("\non the disk: {} of models and {} packed, {} in all{}\n",
+                     to_text(use.models), to_text(use.packed), to_text(use.total()),
+                     disk.limit() ? " of " + to_text(*disk.limit()) : "");
+}
+
 std::string list_text(std::span<const ResolvedModel> models,
-                      std::span<const CatalogueEntry> catalogue) {
+                      std::span<const CatalogueEntry> catalogue, const Disk& disk) {
   size_t width = 4;
   for (const ResolvedModel& model : models) width = std::max(width, model.name.size());
   for (const CatalogueEntry& entry : catalogue) width = std::max(width, entry.name.size());
   std::string out;
   for (const ResolvedModel& model : models) {
-    out += fmt::format("{:<{}}  {:>8}  {}\n", model.name, width, to_text(model.bytes),
-                       origin_name(model.origin));
+    const Bytes packed = packed_bytes(model);
+    out += fmt::format("{:<{}}  {:>8}  {}{}\n", model.name, width, to_text(model.bytes),
+                       origin_name(model.origin),
+                       packed.count > 0 ? ", packed " + to_text(packed) : "");
   }
+  out += disk_text(disk);
   bool first = true;
   for (const CatalogueEntry& entry : catalogue) {
     const bool here = std::ranges::any_of(
         models, [&](const ResolvedModel& model) { return model.name == entry.name; });
     if (here) continue;
-    if (first) out += fmt::format("{}ration pull NAME fetches:\n", models.empty() ? "" : "\n");
+    if (first) out += fmt::format("{}ration pull NAME fetches:\n", out.empty() ? "" : "\n");
     first = false;
     out += fmt::format("{:<{}}  {:>8}  {}\n", entry.name, width, to_text(entry.bytes), entry.title);
   }
@@ -137,8 +155,10 @@ std::string list_json(std::span<const ResolvedModel> models) {
   for (size_t i = 0; i < models.size(); ++i) {
     out += i ? ",{\"name\":" : "{\"name\":";
     append_json_string(out, models[i].name);
-    out += fmt::format(",\"bytes\":{},\"origin\":\"{}\",\"sha256\":\"{}\",\"file\":",
-                       models[i].bytes.count, origin_name(models[i].origin), models[i].sha256);
+    out += fmt::format(
+        ",\"bytes\":{},\"packed_bytes\":{},\"origin\":\"{}\",\"sha256\":\"{}\",\"file\":",
+        models[i].bytes.count, packed_bytes(models[i]).count, origin_name(models[i].origin),
+        models[i].sha256);
     append_json_string(out, models[i].files.front().string());
     out += ",\"reference\":";
     append_json_string(out, models[i].reference);
@@ -151,7 +171,7 @@ std::string list_json(std::span<const ResolvedModel> models) {
 
 Result<int> run_pull(const Settings& settings) {
   const SteadyClock clock;
-  Result<Store> store = Store::open(clock, {.offline = settings.offline});
+  Result<Store> store = open_store(settings, clock);
   if (!store) return store.error();
   ProgressLine line = progress_line(settings);
   const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
@@ -166,14 +186,14 @@ Result<int> run_pull(const Settings& settings) {
 
 Result<int> run_list(const Settings& settings) {
   const SteadyClock clock;
-  Result<Store> store = Store::open(clock, {.offline = settings.offline});
+  Result<Store> store = open_store(settings, clock);
   if (!store) return store.error();
   Result<std::vector<ResolvedModel>> models = store->list();
   if (!models) return models.error();
   if (settings.json) return print(list_json(*models)) ? kDone : kFailed;
   Result<std::vector<CatalogueEntry>> catalogue = store->catalogue();
   if (!catalogue) return catalogue.error();
-  return print(list_text(*models, *catalogue)) ? kDone : kFailed;
+  return print(list_text(*models, *catalogue, store->disk())) ? kDone : kFailed;
 }
 
 Result<int> run_show(const Settings& settings) {

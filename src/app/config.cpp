@@ -40,6 +40,16 @@ class TableReader {
     return std::nullopt;
   }
 
+  std::optional<Bytes> size(const std::string& key) {
+    const toml::node* node = take(key);
+    if (!node) return std::nullopt;
+    const auto* value = node->as_string();
+    const Result<Bytes> bytes = parse_bytes(value ? value->get() : "");
+    if (bytes) return *bytes;
+    refuse(*node, fmt::format("'{}' is not a size such as \"20GB\"", key));
+    return std::nullopt;
+  }
+
   const toml::table* table(const std::string& key) {
     const toml::node* node = take(key);
     if (!node) return nullptr;
@@ -107,6 +117,13 @@ Result<EnergyOptions> read_energy(const toml::table& table, const fs::path& file
   return options;
 }
 
+Result<std::optional<Bytes>> read_disk_limit(const toml::table& table, const fs::path& file) {
+  TableReader reader(table, "[disk] ", file);
+  const std::optional<Bytes> limit = reader.size("limit");
+  if (Status read = reader.finish(); !read) return read.error();
+  return limit;
+}
+
 fs::path default_file() {
   if (const char* folder = std::getenv("XDG_CONFIG_HOME"); folder && *folder) {
     return fs::path(folder) / "ration/config.toml";
@@ -124,6 +141,7 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   TableReader reader(*root, "", file);
   const toml::table* tariff = reader.table("tariff");
   const toml::table* energy = reader.table("energy");
+  const toml::table* disk = reader.table("disk");
   if (Status read = reader.finish(); !read) return read.error();
   if (tariff) {
     Result<Tariff> read = read_tariff(*tariff, file);
@@ -133,6 +151,10 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   Result<EnergyOptions> read = read_energy(energy ? *energy : toml::table{}, file);
   if (!read) return read.error();
   config.energy = *read;
+  if (!disk) return config;
+  const Result<std::optional<Bytes>> limit = read_disk_limit(*disk, file);
+  if (!limit) return limit.error();
+  config.disk_limit = *limit;
   return config;
 }
 

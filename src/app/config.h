@@ -7,6 +7,8 @@
 //   date = "2026-01-31"
 //   [energy]
 //   calibration = "desk.json"  # relative to this file; default: energy-calibration.json beside it
+//   [disk]
+//   limit = "20GB"  # on models and their packed weights; --disk goes before it
 //
 // Where: --config FILE, else $RATION_CONFIG, else $XDG_CONFIG_HOME/ration/config.toml
 // (~/.config/ration/config.toml). Only the last may be missing.
@@ -25,6 +27,7 @@ struct Config {
   std::filesystem::path file{};  // "": there is none
   std::optional<Tariff> tariff{};
   EnergyOptions energy{};
+  std::optional<Bytes> disk_limit{};
 };
 
 // kInvalid names the file, the line and the nearest key; kNotFound when a file that was asked for

@@ -54,6 +54,15 @@ constexpr std::array kOptions{
              s.memory = *bytes;
              return {};
            }},
+    Option{"--disk", "SIZE",
+           "most to keep on the disk: models and their packed weights (default: what is free)",
+           "run chat serve pull list perplexity bench",
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Bytes> bytes = parse_bytes(v);
+             if (!bytes) return bytes.error();
+             s.disk = *bytes;
+             return {};
+           }},
     Option{"-t,--threads", "N", "threads to compute with (default: the CPUs this process may use)",
            kModelCommands,
            [](Settings& s, std::string_view v) { return put_number(v, 1, 1024, s.threads); }},
@@ -159,7 +168,7 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"--config", "FILE", "configuration file (default: ~/.config/ration/config.toml)",
-           "run chat serve perplexity bench doctor",
+           "run chat serve pull list perplexity bench doctor",
            [](Settings& s, std::string_view v) -> Status {
              s.config_file = v;
              return {};

@@ -174,8 +174,18 @@ ProgressLine progress_line(const Settings& settings) {
           }};
 }
 
+Result<Store> open_store(const Settings& settings, const Clock& clock) {
+  std::optional<Bytes> limit = settings.disk;
+  if (!limit) {
+    const Result<Config> config = read_config(settings);
+    if (!config) return config.error();
+    limit = config->disk_limit;
+  }
+  return Store::open(clock, {.offline = settings.offline, .disk_limit = limit});
+}
+
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock) {
-  Result<Store> store = Store::open(clock, {.offline = settings.offline});
+  Result<Store> store = open_store(settings, clock);
   if (!store) return store.error();
   ProgressLine line = progress_line(settings);
   const std::string reference = settings.model.empty() ? Store::default_model() : settings.model;
@@ -248,6 +258,11 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
       packing.pool = &pool;
     }
   }
+  const Result<Store> store = open_store(settings, clock);
+  if (!store) return store.error();
+  packing.room = [&](Bytes bytes) {
+    return store->disk().make_room(bytes, "packing the weights", packing.path);
+  };
   const int64_t start_ns = clock.now_ns();
   packing.progress = [&, last_ns = start_ns](Bytes done, Bytes total) mutable {
     if (clock.since(last_ns) < Millis{100}) return !interrupted();
@@ -263,6 +278,7 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
   line.finish();
   if (!loaded) return loaded.error();
   model = std::move(*loaded);
+  if (model->packed()) store->disk().remember(packing.path);
   if (settings.quiet || model->packing_problem().empty()) return {};
   note("the weights are not packed: " + model->packing_problem());
   if (!packing.pool) {

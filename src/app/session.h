@@ -23,6 +23,9 @@ namespace ration {
 // it.
 ProgressLine progress_line(const Settings& settings);
 
+// The store, with the disk limit of the command line or the configuration.
+Result<Store> open_store(const Settings& settings, const Clock& clock);
+
 // Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on
 // standard error. An empty reference means the default model.
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock);

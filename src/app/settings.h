@@ -21,6 +21,7 @@ struct Settings {
 
   // What may be spent.
   std::optional<Bytes> memory;  // none: what the machine has free
+  std::optional<Bytes> disk;    // none: the configuration's, else what the disk has free
   int threads = 0;              // 0: the CPUs this process may use
   int64_t context = 0;          // 0: what the model allows and the budget holds
   std::optional<int64_t> max_tokens;

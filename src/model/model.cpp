@@ -31,8 +31,10 @@ Status Model::pack(const Packing& packing) {
   if (packing.path.empty()) return {};
   Result<PackedWeights> packed = PackedWeights::open(packing.path, file_, network_);
   if (!packed && packing.pool) {
-    const Status built =
-        PackedWeights::build(packing.path, file_, network_, *packing.pool, packing.progress);
+    Status built = packing.room ? packing.room(PackedWeights::bytes_for(network_)) : Status();
+    if (built) {
+      built = PackedWeights::build(packing.path, file_, network_, *packing.pool, packing.progress);
+    }
     if (!built && built.error().code == Code::kCancelled) return built;
     if (!built) {
       packing_problem_ = built.error().message;

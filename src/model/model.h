@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@ struct Packing {
   std::filesystem::path path;  // "": not packed
   Pool* pool = nullptr;        // to build with; null: only a file that is there is used
   PackedWeights::Progress progress{};
+  std::function<Status(Bytes)> room{};  // whether a file of this size may be made; empty: it may
 };
 
 // shared-const: engines, conversations and threads read one Model at once.

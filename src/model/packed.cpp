@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +27,6 @@ namespace fs = std::filesystem;
 constexpr int64_t kHeadBytes = 4096;
 constexpr int64_t kAlignment = 64;
 constexpr uint32_t kVersion = 3;
-constexpr std::array<char, 8> kMagic{'R', 'A', 'T', 'N', 'P', 'A', 'C', 'K'};
 constexpr Bytes kDiskSlack{64 * kMiB};  // a disk is not filled to the last byte
 
 using Digest = std::array<char, 64>;  // of SHA-256, in hexadecimal
@@ -302,7 +302,7 @@ Status fill(int file, const fs::path& temporary, const fs::path& path, const Tab
   if (Status written = builder.write_matrices(); !written) return written;
   const Result<Digest> content = content_digest(source);
   if (!content) return content.error();
-  const Head head{.magic = kMagic,
+  const Head head{.magic = kPackedMagic,
                   .version = kVersion,
                   .rows_a_panel = kRowsAPanel,
                   .bytes = static_cast<uint64_t>(table.bytes),
@@ -318,7 +318,9 @@ Status fill(int file, const fs::path& temporary, const fs::path& path, const Tab
 
 }  // namespace
 
-fs::path packed_path_beside(const fs::path& model) { return model.string() + ".panels"; }
+fs::path packed_path_beside(const fs::path& model) {
+  return model.string() + std::string(kPackedEnding);
+}
 
 Result<fs::path> packed_path_in_cache(const fs::path& model) {
   const Result<fs::path> cache = cache_folder();
@@ -328,19 +330,21 @@ Result<fs::path> packed_path_in_cache(const fs::path& model) {
   const Result<std::string> digest = sha256_of(whole.string());
   if (!digest) return digest.error();
   return *cache / "packed" /
-         fmt::format("{}-{}.panels", whole.stem().string(), digest->substr(0, 16));
+         fmt::format("{}-{}{}", whole.stem().string(), digest->substr(0, 16), kPackedEnding);
 }
 
 Bytes PackedWeights::bytes_for(const Network& network) { return Bytes{table_of(network).bytes}; }
 
 Result<PackedWeights> PackedWeights::open(const fs::path& path, const Gguf& source,
                                           const Network& network) {
+  auto in_use = std::make_unique<Descriptor>(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (in_use->number >= 0) ::flock(in_use->number, LOCK_SH);  // else the next lines say why
   Result<MappedFile> file = MappedFile::open(path);
   if (!file) return file.error();
   Head head;
   if (file->bytes().size() < static_cast<size_t>(kHeadBytes)) return stale(path, "is cut short");
   std::memcpy(&head, file->bytes().data(), sizeof head);
-  if (head.magic != kMagic) return stale(path, "is no packed model");
+  if (head.magic != kPackedMagic) return stale(path, "is no packed model");
   if (head.version != kVersion || head.rows_a_panel != kRowsAPanel) {
     return stale(path, "is of another version");
   }
@@ -351,7 +355,10 @@ Result<PackedWeights> PackedWeights::open(const fs::path& path, const Gguf& sour
   }
   if (file->bytes().size() != static_cast<size_t>(table.bytes)) return stale(path, "is cut short");
   if (Status same = check_source(path, head, source); !same) return same.error();
+  const std::array<timespec, 2> times{{{0, UTIME_NOW}, {0, UTIME_OMIT}}};
+  ::futimens(in_use->number, times.data());  // a file of others keeps its own
   PackedWeights packed;
+  packed.in_use_ = std::move(in_use);
   packed.file_ = std::move(*file);
   return packed;
 }

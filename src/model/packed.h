@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "base/file.h"
@@ -16,6 +17,7 @@
 #include "base/result.h"
 #include "model/gguf.h"
 #include "model/network.h"
+#include "model/packed_name.h"
 
 namespace ration {
 
@@ -35,6 +37,7 @@ class PackedWeights {
   // Maps the file at `path`. kNotFound; kCorrupt says why it has to be built again: it is damaged,
   // of another version, made from other weights, or belongs to somebody else. When the model's file
   // was only moved or touched, its content is hashed once more and the head is brought up to date.
+  // The file's time of access becomes now, and it has a shared lock while this object lives.
   static Result<PackedWeights> open(const std::filesystem::path& path, const Gguf& source,
                                     const Network& network);
   // Writes the file under a temporary name, syncs and renames it. Whoever builds the same file at
@@ -53,6 +56,7 @@ class PackedWeights {
   const std::filesystem::path& path() const { return file_.path(); }
 
  private:
+  std::unique_ptr<Descriptor> in_use_;
   MappedFile file_;
 };
 

@@ -1,5 +1,7 @@
 """The command line on tiny models: answers, bills, refusals and exit codes."""
 
+import functools
+import http.server
 import json
 import math
 import os
@@ -9,12 +11,18 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import program
 from program import TINY, ProgramTest
 
 DONE, FAILED, USAGE, OVER_BUDGET, BAD_FILE, NETWORK, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 class Answers(ProgramTest):
@@ -211,6 +219,28 @@ class Tools(ProgramTest):
         doctor = json.loads(self.run_program("doctor", "--json").out)
         self.assertIn("reference", doctor["isa_available"])
         self.assertTrue(any(rung["method"] for rung in doctor["energy"]))
+
+    def test_the_disk_limit_is_kept_and_shown(self):
+        handler = functools.partial(QuietHandler, directory=TINY)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        url = f"http://127.0.0.1:{server.server_port}/qwen2.gguf"
+        size = (TINY / "qwen2.gguf").stat().st_size
+        self.refuses(OVER_BUDGET, "limit is 10.0 kB and 0 B are in use", "pull", url, "--disk",
+                     "10KB")
+        config = self.home / ".config" / "ration" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text('[disk]\nlimit = "10KB"\n')
+        self.refuses(OVER_BUDGET, "limit is 10.0 kB", "pull", url)
+        self.assertEqual(self.run_program("pull", url, "--disk", "1GB").code, DONE)
+        listed = json.loads(self.run_program("list", "--json").out)
+        self.assertEqual([(m["bytes"], m["packed_bytes"]) for m in listed], [(size, 0)])
+        self.assertRegex(self.run_program("list").out,
+                         r"on the disk: (.+ kB) of models and 0 B packed, \1 in all of 10.0 kB")
+        config.write_text("[disk]\nlimit = 12\n")
+        self.refuses(USAGE, "line 2: .disk. 'limit' is not a size", "list")
 
     def test_help_and_version_and_completion(self):
         self.assertRegex(self.run_program("--version").out, r"^ration \d+\.\d+\.\d+")

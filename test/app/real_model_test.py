@@ -95,6 +95,20 @@ class RealModel(ProgramTest):
         self.assertEqual(json.loads(mended.out)["tokens"], plain["tokens"])
         self.assertEqual(packed.stat().st_size, made.st_size)
 
+    def test_packed_weights_keep_to_the_disk_limit(self):
+        model = self.copy()
+        words = ("run", model, "Hi", "-n", 2)
+        refused = self.run_program(*words, "--disk", "1MB")
+        self.assertEqual(refused.code, 0, refused.err)
+        self.assertRegex(refused.err, "not packed: packing the weights needs .* MB short")
+        self.assertFalse((self.home / "model.gguf.panels").exists())
+        self.assertEqual(self.run_program(*words).code, 0)
+        other = pathlib.Path(shutil.copy(self.model, self.home / "other.gguf"))
+        room = int(model.stat().st_size * 1.5)  # for one
+        self.assertEqual(self.run_program("run", other, "Hi", "-n", 2, "--disk", room).code, 0)
+        self.assertEqual(sorted(p.name for p in self.home.glob("*.gguf*")),
+                         ["model.gguf", "other.gguf", "other.gguf.panels"])
+
     def test_packed_weights_of_a_folder_that_is_not_ours_lie_in_the_cache(self):
         blobs = self.home / "blobs"
         blobs.mkdir()

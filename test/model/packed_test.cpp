@@ -1,9 +1,13 @@
 #include "model/packed.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <optional>
@@ -147,6 +151,25 @@ TEST_F(Packed, holds_every_row_of_every_matrix) {
       ASSERT_EQ(std::memcmp(row.data(), wanted[i]->row(r), row.size()), 0) << i << " row " << r;
     }
   }
+}
+
+TEST_F(Packed, is_marked_as_used_and_locked_while_it_is_open) {
+  ASSERT_TRUE(build());
+  const std::array<timespec, 2> past{{{1000, 0}, {2000, 0}}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, panels().c_str(), past.data(), 0), 0);
+  const Descriptor other{::open(panels().c_str(), O_RDONLY | O_NOATIME)};
+  {
+    const Gguf file = opened(model());
+    const auto packed = PackedWeights::open(panels(), file, network_of(file));
+    ASSERT_TRUE(packed);
+    EXPECT_NE(::flock(other.number, LOCK_EX | LOCK_NB), 0);
+    EXPECT_EQ(problem(), std::nullopt);  // readers share it
+  }
+  EXPECT_EQ(::flock(other.number, LOCK_EX | LOCK_NB), 0);
+  struct stat status{};
+  ASSERT_EQ(::fstat(other.number, &status), 0);
+  EXPECT_GT(status.st_atim.tv_sec, 1'000'000);
+  EXPECT_EQ(status.st_mtim.tv_sec, 2000);
 }
 
 TEST_F(Packed, leaves_an_embedding_that_is_only_looked_up) {

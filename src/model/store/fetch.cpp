@@ -117,9 +117,7 @@ class Fetch {
     if (total_.count < 0) total_ = total;
     if (total_.count >= 0) {
       if (reporter_.total().count < 0) reporter_.expect(total_);
-      Status room = check_free_disk(partial_.path().parent_path(), total_ - partial_.size(),
-                                    reporter_.name());
-      if (!room) return room;
+      if (Status room = job_.room(total_ - partial_.size()); !room) return room;
     }
     return remember(head);
   }

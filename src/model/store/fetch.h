@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -14,9 +15,10 @@ namespace ration {
 struct UrlJob {
   std::string url{};
   std::string token{};
-  std::string refusal_hint{};     // added when the host refuses access
-  Bytes bytes{-1};                // what the file must have; negative: not known
-  bool content_known = false;     // the caller checks a hash afterwards: resuming is always safe
+  std::string refusal_hint{};  // added when the host refuses access
+  Bytes bytes{-1};             // what the file must have; negative: not known
+  bool content_known = false;  // the caller checks a hash afterwards: resuming is always safe
+  std::function<Status(Bytes)> room{};  // whether so much more may be kept
   std::filesystem::path state{};  // the file that remembers url and validator of the partial file
   RetryPolicy retry{};
 };

@@ -47,9 +47,11 @@ constexpr Bytes kWorthKeeping{64 * kKiB};  // more than the log of a pip that go
 
 class Pull {
  public:
-  Pull(const PullPlan& plan, const Shelf& shelf, const Clock& clock, const PullOptions& options)
+  Pull(const PullPlan& plan, const Shelf& shelf, const Disk& disk, const Clock& clock,
+       const PullOptions& options)
       : plan_(plan),
         shelf_(shelf),
+        disk_(disk),
         options_(options),
         reporter_(clock, options.progress, plan.name) {}
 
@@ -67,15 +69,18 @@ class Pull {
  private:
   Result<ResolvedModel> fetch_all() {
     Bytes total{0};
-    Bytes missing{0};  // of what comes by url; pip has its own way to look
+    Bytes missing{0};
+    Bytes by_url{0};  // pip has its own way to look for free disk
     for (const PullPlan::File& file : plan_.files) {
       total = total.count < 0 || file.bytes.count < 0 ? Bytes{-1} : total + file.bytes;
-      if (!file.url.empty() && file.bytes.count >= 0 && !blob_bytes(file))
-        missing += file.bytes - left(file);
+      if (file.bytes.count < 0 || blob_bytes(file)) continue;
+      missing += file.bytes - left(file);
+      if (!file.url.empty()) by_url += file.bytes - left(file);
     }
     reporter_.expect(total);
-    if (Status room = check_free_disk(shelf_.home(), missing, plan_.name); !room)
-      return room.error();
+    Status room = disk_.make_room(missing, plan_.name);
+    if (room) room = check_free_disk(shelf_.home(), by_url, plan_.name);
+    if (!room) return room.error();
     Manifest manifest{.name = plan_.name,
                       .reference = plan_.reference.text,
                       .licence = plan_.licence,
@@ -167,6 +172,7 @@ class Pull {
     if (!sha256) return sha256.error();
     const Manifest::File done{file.name, *sha256, partial.size()};
     Status right = check(file, done, partial);
+    if (right) right = disk_.make_room(Bytes{0}, plan_.name);  // its size may be news
     Status moved = right ? partial.move_to(shelf_.blob(done.sha256)) : Status();
     if (!moved) return moved.error();
     drop(key);
@@ -181,6 +187,10 @@ class Pull {
                            .refusal_hint = file.refusal_hint,
                            .bytes = file.bytes,
                            .content_known = !file.sha256.empty(),
+                           .room = [this](Bytes more) -> Status {
+                             Status room = disk_.make_room(more, plan_.name);
+                             return room ? check_free_disk(shelf_.home(), more, plan_.name) : room;
+                           },
                            .state = shelf_.incoming(key, "state"),
                            .retry = options_.retry},
                           partial, reporter_);
@@ -234,6 +244,7 @@ class Pull {
 
   const PullPlan& plan_;
   const Shelf& shelf_;
+  const Disk& disk_;
   const PullOptions& options_;
   Reporter reporter_;
   std::vector<FileLock> locks_;
@@ -241,9 +252,9 @@ class Pull {
 
 }  // namespace
 
-Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const Clock& clock,
-                                const PullOptions& options) {
-  return Pull(plan, shelf, clock, options).run();
+Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const Disk& disk,
+                                const Clock& clock, const PullOptions& options) {
+  return Pull(plan, shelf, disk, clock, options).run();
 }
 
 Result<Bytes> drop_incoming(const PullPlan& plan, std::string_view url_prefix, const Shelf& shelf) {

@@ -29,8 +29,8 @@ struct PullPlan {
 
 // Fetches what is missing and writes the manifest; waits for another process that pulls the same.
 // Errors as Store::pull.
-Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const Clock& clock,
-                                const PullOptions& options);
+Result<ResolvedModel> carry_out(const PullPlan& plan, const Shelf& shelf, const Disk& disk,
+                                const Clock& clock, const PullOptions& options);
 
 // Deletes what unfinished pulls of a reference left; the bytes that became free. `url_prefix`: also
 // downloads from there ("": none). kUnavailable while one is under way.

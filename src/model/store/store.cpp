@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
-#include <optional>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -106,6 +105,7 @@ std::string_view origin_name(Origin origin) {
 struct Store::State {
   const Clock& clock;
   Shelf shelf;
+  Disk disk;
   bool offline;
 
   // What a reference means once names are looked up: the source, and what the catalogue promises.
@@ -127,6 +127,7 @@ struct Store::State {
   Status plan_hub(const Target& target, const PullOptions& options, PullPlan& plan) const;
   PullPlan plan_without_network(const Target& target) const;
   Error unknown_name(const Target& target) const;
+  std::string fitting(const std::vector<CatalogueEntry>& catalogue) const;
 };
 
 Result<Store::State::Target> Store::State::look_up(std::string_view text) const {
@@ -276,6 +277,18 @@ Error Store::State::unknown_name(const Target& target) const {
   return Error{Code::kNotFound, fmt::format("no model is called '{}'{}", target.name, hint)};
 }
 
+// The largest of the catalogue that would fit, as the end of a refusal.
+std::string Store::State::fitting(const std::vector<CatalogueEntry>& catalogue) const {
+  const Result<Bytes> free = free_disk(shelf.home());
+  const Bytes most = free ? *free : Bytes{0};
+  const Bytes room = std::min(disk.room().value_or(most), most);
+  const CatalogueEntry* best = nullptr;
+  for (const CatalogueEntry& entry : catalogue) {
+    if (entry.bytes <= room && (!best || entry.bytes > best->bytes)) best = &entry;
+  }
+  return best ? fmt::format("; {} ({}) would fit", best->name, to_text(best->bytes)) : "";
+}
+
 // All of a plan that is known before anybody is asked.
 PullPlan Store::State::plan_without_network(const Target& target) const {
   PullPlan plan{.name = target.name, .reference = target.source};
@@ -369,11 +382,13 @@ Result<Store> Store::open(const Clock& clock, const StoreOptions& options) {
   std::error_code problem;
   fs::path absolute = fs::absolute(home, problem);  // another working folder later changes nothing
   if (problem) absolute = home;
-  return Store(
-      std::make_unique<State>(State{clock, Shelf(absolute.lexically_normal()), options.offline}));
+  absolute = absolute.lexically_normal();
+  return Store(std::make_unique<State>(
+      State{clock, Shelf(absolute), Disk(absolute, options.disk_limit), options.offline}));
 }
 
 const fs::path& Store::home() const { return state_->shelf.home(); }
+const Disk& Store::disk() const { return state_->disk; }
 
 Result<std::vector<CatalogueEntry>> Store::catalogue() const {
   return load_catalogue(user_catalogues(home()));
@@ -420,7 +435,12 @@ Result<ResolvedModel> Store::pull(std::string_view reference, const PullOptions&
   }
   const Result<PullPlan> plan = state_->plan(*target, options);
   if (!plan) return plan.error();
-  return carry_out(*plan, state_->shelf, state_->clock, options);
+  Result<ResolvedModel> pulled =
+      carry_out(*plan, state_->shelf, state_->disk, state_->clock, options);
+  if (pulled || pulled.error().code != Code::kOverBudget) return pulled;
+  Error error = pulled.error();
+  error.message += state_->fitting(target->catalogue);
+  return error;
 }
 
 Result<std::vector<ResolvedModel>> Store::list() const {

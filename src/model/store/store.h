@@ -35,6 +35,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/unit.h"
+#include "model/store/disk.h"
 
 namespace ration {
 
@@ -126,8 +128,9 @@ struct ResolveOptions {
 };
 
 struct StoreOptions {
-  std::filesystem::path home{};  // empty: cache_folder()
-  bool offline = false;          // nothing leaves the machine: whatever would is kNetwork
+  std::filesystem::path home{};       // empty: cache_folder()
+  bool offline = false;               // nothing leaves the machine: whatever would is kNetwork
+  std::optional<Bytes> disk_limit{};  // on all that is kept; none: what the disk has
 };
 
 struct RemovedModel {
@@ -157,7 +160,8 @@ class Store {
   // references the hub is asked whether the file changed.
   //   kNetwork     host and reason: no route, stall, refusal, wrong length, wrong content
   //   kNotFound    the remote end has no such thing
-  //   kOverBudget  the disk is too small; carries the shortfall
+  //   kOverBudget  the disk or the limit is too small; carries the shortfall, and names a model
+  //                of the catalogue that would fit
   //   kIo          the disk is full after all, or not writable
   //   kCancelled   progress said stop; the message says how to go on
   Result<ResolvedModel> pull(std::string_view reference, const PullOptions& options = {}) const;
@@ -179,6 +183,7 @@ class Store {
   static std::string default_model();
 
   const std::filesystem::path& home() const;
+  const Disk& disk() const;
 
  private:
   struct State;
