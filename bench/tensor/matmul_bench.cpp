@@ -88,10 +88,10 @@ void multiply(benchmark::State& state, const Case& c) {
       count * 2 * static_cast<double>(rows * kCols * c.tokens) / 1e9, benchmark::Counter::kIsRate);
 }
 
-// One layer of one sequence: `heads` query heads on each of two kv heads.
+// One layer of one token: `heads` query heads on one kv head, all segments of its context.
 void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t head_size,
             int64_t positions) {
-  const int64_t block_halves = 2 * 32 * head_size;
+  const int64_t block_halves = 2 * 32 * head_size;  // keys, then values
   const int64_t blocks = (positions + 31) / 32;
   Rng rng(3);
   std::vector<uint16_t> cache(static_cast<size_t>(blocks * block_halves));
@@ -101,18 +101,26 @@ void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t 
     table.push_back(reinterpret_cast<const std::byte*>(cache.data() + b * block_halves));
   }
   const std::vector<float> query = samples::random_numbers(heads * head_size, rng);
-  std::vector<float> scores(static_cast<size_t>(heads * positions));
   std::vector<float> out(query.size());
-  const AttendArguments arguments{.query = query.data(),
-                                  .heads = heads,
-                                  .head_size = head_size,
-                                  .blocks = table.data(),
-                                  .value_offset = block_halves,
-                                  .end = positions,
-                                  .scale = 0.1f,
-                                  .scores = scores.data(),
-                                  .out = out.data()};
-  for (auto _ : state) set->attend(arguments);
+  std::vector<float> largest(static_cast<size_t>(heads)), total(static_cast<size_t>(heads));
+  AttendArguments arguments{.query = query.data(),
+                            .query_stride = heads * head_size,
+                            .tokens = 1,
+                            .heads = heads,
+                            .head_size = head_size,
+                            .blocks = table.data(),
+                            .value_offset = block_halves,  // in bytes: half a block
+                            .position = positions - 1,
+                            .scale = 0.1f,
+                            .out = out.data(),
+                            .largest = largest.data(),
+                            .total = total.data()};
+  for (auto _ : state) {
+    for (arguments.begin = 0; arguments.begin < positions; arguments.begin += kAttendSegment) {
+      arguments.end = std::min(arguments.begin + kAttendSegment, positions);
+      set->attend(arguments);
+    }
+  }
   state.counters["GB/s"] =
       benchmark::Counter(static_cast<double>(state.iterations() * positions * head_size * 4) / 1e9,
                          benchmark::Counter::kIsRate);

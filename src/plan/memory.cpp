@@ -150,8 +150,10 @@ StepShape best_shape(const ModelCost& model, const MemoryNeeds& needs) {
 }  // namespace
 
 Bytes kv_block_bytes(const ModelCost& model) {
-  const int64_t bytes =
-      product(model.layers, 2, model.kv_heads, model.head_size, kPlanBlockTokens, kHalfBytes);
+  // Values stand in whole vectors.
+  const int64_t columns = sum(model.head_size, (16 - model.head_size % 16) % 16);
+  const int64_t bytes = product(model.layers, model.kv_heads, sum(model.head_size, columns),
+                                kPlanBlockTokens, kHalfBytes);
   return Bytes{std::max(kPageBytes, (bytes + kPageBytes - 1) / kPageBytes * kPageBytes)};
 }
 
@@ -166,10 +168,12 @@ Bytes estimate_activations(const ModelCost& model, const StepShape& shape, int t
                               sum(product(2, model.head_size), product(2, widest))));
   const int64_t rows = sum(product(shape.step_tokens, row, kFloatBytes),
                            product(shape.logit_rows, sum(model.vocabulary, widest), kFloatBytes));
-  // Per thread: a few rows of its own, and one score a position for a group of heads.
+  // Per thread: a few rows of its own, and eight results of attention, each of 64 query rows or one
+  // token's.
   const int64_t group = model.kv_heads > 0 ? model.heads / model.kv_heads : 1;
-  const int64_t own = sum(product(12, widest), product(group, shape.context));
-  return Bytes{sum(sum(rows, product(threads, own, kFloatBytes)), 64 * kKiB)};
+  const int64_t attended = product(std::max<int64_t>(64, group), sum(model.head_size, 17));
+  const int64_t own = sum(product(threads, 12, widest), product(8 * threads + 1, attended));
+  return Bytes{sum(sum(rows, product(own, kFloatBytes)), 64 * kKiB)};
 }
 
 MemoryPlan cost_at(const ModelCost& model, const MemoryNeeds& needs, int64_t context,

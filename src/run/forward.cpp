@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "run/attention.h"
 #include "run/vocabulary.h"
 
 namespace ration {
@@ -26,7 +27,8 @@ class Pass {
         kv_(context.kv),
         long_context_(context.long_context),
         batch_(batch),
-        tokens_(static_cast<int64_t>(batch.size())) {}
+        tokens_(static_cast<int64_t>(batch.size())),
+        attention_(context, batch) {}
 
   void embed();
   void run(const AttentionStage& stage, int64_t layer);
@@ -54,7 +56,6 @@ class Pass {
   }
   void rotate_and_store(const AttentionStage& stage, int64_t layer, int worker);
   void place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t head, int worker);
-  void attend(const AttentionStage& stage, int64_t layer, int worker);
 
   const Network& network_;
   const Kernels& kernels_;
@@ -64,6 +65,7 @@ class Pass {
   const bool long_context_;
   const std::span<const BatchToken> batch_;
   const int64_t tokens_;
+  Attention attention_;
 };
 
 void Pass::embed() {
@@ -193,7 +195,7 @@ void Pass::run(const AttentionStage& stage, int64_t layer) {
                 [&](Share share) { multiply(stage.value, rows, share, space_.value, kv_size); });
   });
   pool_.run([&](int worker) { rotate_and_store(stage, layer, worker); });
-  pool_.run([&](int worker) { attend(stage, layer, worker); });
+  attention_.run(stage, layer);
   project(stage.output, space_.attended, stage.after);
 }
 
@@ -226,45 +228,7 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
   float* x = (is_key ? space_.key : space_.value) + (t * network_.kv_heads + head) * size;
   if (is_key) turn(x, stage.key_norm);
   const BatchToken& token = batch_[static_cast<size_t>(t)];
-  const int64_t slot = token.position % kKvBlockTokens;
-  std::byte* cached = token.block +
-                      (is_key ? kv_.key_offset(layer, head) : kv_.value_offset(layer, head)) +
-                      slot * kv_.vector_bytes();
-  if (kv_.type == KvType::kF16) {
-    kernels_.to_f16(x, size, reinterpret_cast<uint16_t*>(cached));
-  } else {
-    std::memcpy(cached, x, static_cast<size_t>(kv_.vector_bytes()));
-  }
-}
-
-// Work is dealt by (token, query head); neighbours that share a key/value head go in one call.
-void Pass::attend(const AttentionStage& stage, int64_t layer, int worker) {
-  const int64_t heads = network_.heads;
-  const int64_t size = network_.head_size;
-  const int64_t group = heads / network_.kv_heads;
-  const Share share = share_of(tokens_ * heads, worker, pool_.threads());
-  for (int64_t i = share.begin; i < share.end;) {
-    const int64_t t = i / heads;
-    const int64_t head = i % heads;
-    const int64_t kv_head = head / group;
-    const int64_t count = std::min((kv_head + 1) * group - head, share.end - i);
-    const BatchToken& token = batch_[static_cast<size_t>(t)];
-    const int64_t end = token.position + 1;
-    kernels_.attend({.query = space_.query + (t * heads + head) * size,
-                     .heads = count,
-                     .head_size = size,
-                     .type = kv_.type,
-                     .blocks = token.blocks,
-                     .key_offset = kv_.key_offset(layer, kv_head),
-                     .value_offset = kv_.value_offset(layer, kv_head),
-                     .begin = stage.window > 0 ? std::max<int64_t>(0, end - stage.window) : 0,
-                     .end = end,
-                     .scale = stage.scale,
-                     .softcap = stage.softcap,
-                     .scores = space_.scores[static_cast<size_t>(worker)],
-                     .out = space_.attended + (t * heads + head) * size});
-    i += count;
-  }
+  store_cached(kernels_, kv_, layer, head, is_key, x, token.position, token.block);
 }
 
 void Pass::run(const FeedForwardStage& stage) {

@@ -3,6 +3,9 @@
 #include <fmt/core.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/file.h"
 
 namespace ration {
@@ -15,6 +18,30 @@ int64_t stride_of(const KvShape& shape) {
 }
 
 }  // namespace
+
+void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
+                  bool is_key, const float* x, int64_t position, std::byte* block) {
+  const int64_t size = shape.head_size;
+  const int64_t slot = position % kKvBlockTokens;
+  // From one number to the next, and to the first: keys stand in columns, values in lines.
+  const int64_t step = is_key ? kKvBlockTokens : 1;
+  const int64_t first = is_key ? slot : slot * attend_columns_of(size);
+  std::byte* numbers =
+      block + (is_key ? shape.key_offset(layer, head) : shape.value_offset(layer, head));
+  if (shape.type == KvType::kF32) {
+    auto* out = reinterpret_cast<float*>(numbers) + first;
+    for (int64_t i = 0; i < size; ++i) out[i * step] = x[i];
+    return;
+  }
+  auto* out = reinterpret_cast<uint16_t*>(numbers) + first;
+  if (!is_key) return kernels.to_f16(x, size, out);
+  std::array<uint16_t, 64> halves;
+  for (int64_t i = 0; i < size; i += std::ssize(halves)) {
+    const int64_t count = std::min<int64_t>(std::ssize(halves), size - i);
+    kernels.to_f16(x + i, count, halves.data());
+    for (int64_t j = 0; j < count; ++j) out[(i + j) * step] = halves[static_cast<size_t>(j)];
+  }
+}
 
 Result<std::unique_ptr<KvPool>> KvPool::make(const KvShape& shape, int64_t blocks_max,
                                              Budget& budget) {

@@ -3,8 +3,9 @@
 //
 // Source    Kwon et al. 2023, "Efficient Memory Management for Large Language Model Serving with
 //           PagedAttention", sec. 4.1 (blocks and block tables).
-// Layout    one block = [layer][key, value][kv head][32 tokens][head_size]: a head's 32 keys
-//           are contiguous, so attention streams them.
+// Layout    one block = [layer][kv head][keys, values]: a head's keys as [head_size][32 tokens],
+//           so that scores of 32 tokens come out side by side, its values as
+//           [32 tokens][head_size in whole vectors].
 // Private to run/.
 #pragma once
 
@@ -25,17 +26,24 @@ struct KvShape {
   int64_t head_size = 0;
   KvType type = KvType::kF16;
 
-  int64_t vector_bytes() const { return head_size * kv_element_bytes(type); }
-  int64_t head_bytes() const { return kKvBlockTokens * vector_bytes(); }
-  int64_t block_bytes() const { return layers * 2 * kv_heads * head_bytes(); }
+  int64_t key_bytes() const { return kKvBlockTokens * head_size * kv_element_bytes(type); }
+  int64_t value_bytes() const {
+    return kKvBlockTokens * attend_columns_of(head_size) * kv_element_bytes(type);
+  }
+  int64_t head_bytes() const { return key_bytes() + value_bytes(); }
+  int64_t block_bytes() const { return layers * kv_heads * head_bytes(); }
   // Byte offsets inside a block of one head's keys and values.
   int64_t key_offset(int64_t layer, int64_t head) const {
-    return (layer * 2 * kv_heads + head) * head_bytes();
+    return (layer * kv_heads + head) * head_bytes();
   }
   int64_t value_offset(int64_t layer, int64_t head) const {
-    return ((layer * 2 + 1) * kv_heads + head) * head_bytes();
+    return key_offset(layer, head) + key_bytes();
   }
 };
+
+// Writes the key or value x: [head_size] of one head at `position`, which lies in `block`.
+void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
+                  bool is_key, const float* x, int64_t position, std::byte* block);
 
 constexpr int64_t kv_blocks_for(int64_t tokens) {
   return (tokens + kKvBlockTokens - 1) / kKvBlockTokens;

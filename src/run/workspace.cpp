@@ -119,8 +119,12 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
   for (int worker = 0; worker < threads; ++worker) {
     own.push_back(activation_rows(kPrivateTokens));
     normed.push_back(cut.floats(widest));
-    scores.push_back(cut.floats(network.heads / network.kv_heads * options.context));
   }
+  const int64_t group = network.heads / network.kv_heads;
+  attend_rows = std::clamp<int64_t>(kAttendRows / group, 1, n) * group;
+  attend_slot_count = kAttendSlots * threads + 1;
+  attend_slots =
+      cut.floats(attend_slot_count * attend_rows * (attend_columns_of(network.head_size) + 2));
   return cut.used();
 }
 

@@ -34,6 +34,10 @@ struct ActivationRows {
 // Up to this many tokens every worker quantises all of them for itself: cheaper than a barrier.
 inline constexpr int64_t kPrivateTokens = 4;
 
+// Query rows attended together, at least one token's, and results a thread held at a time.
+inline constexpr int64_t kAttendRows = 64;
+inline constexpr int64_t kAttendSlots = 8;
+
 // single-thread, except that workers use their own parts at once.
 class Workspace {
  public:
@@ -61,7 +65,11 @@ class Workspace {
   ActivationRows shared;            // [n] rows, written by all workers together
   std::vector<ActivationRows> own;  // by worker: [kPrivateTokens] rows
   std::vector<float*> normed;       // by worker: [widest]
-  std::vector<float*> scores;       // by worker: [heads / kv_heads, context]
+  // Results of attention segments (run/attention.h): attend_slot_count of
+  // [attend_rows, attend_columns_of(head_size) + 2].
+  float* attend_slots = nullptr;
+  int64_t attend_slot_count = 0;
+  int64_t attend_rows = 0;
 
  private:
   Workspace() = default;

@@ -30,24 +30,56 @@ inline constexpr int64_t kKvBlockTokens = 32;
 enum class KvType : uint8_t { kF16, kF32 };
 constexpr int64_t kv_element_bytes(KvType type) { return type == KvType::kF16 ? 2 : 4; }
 
-// Attention of ONE query token, for the query heads that share one key/value head.
+// Positions that one call of attend() may cover. Longer contexts are attended in segments that
+// begin at its multiples, whatever the batch or the threads, and are joined in order: the rule of
+// roles.
+inline constexpr int64_t kAttendSegment = 512;
+
+// Numbers a head's values and attention results take in a row: head_size in whole vectors.
+constexpr int64_t attend_columns_of(int64_t head_size) { return (head_size + 15) / 16 * 16; }
+
+// Attention of consecutive query tokens of one sequence over one segment of what they see, for
+// query heads that share one key/value head. Row r is head r % heads of token r / heads.
 struct AttendArguments {
-  const float* query = nullptr;  // [heads, head_size], rotated, not yet scaled
-  int64_t heads = 0;             // query heads a key/value head
+  const float* query = nullptr;  // rotated, not yet scaled: [heads, head_size] of each token
+  int64_t query_stride = 0;      // numbers from one token's heads to the next one's
+  int64_t tokens = 0;
+  int64_t heads = 0;
   int64_t head_size = 0;
-  // blocks[p / 32] holds position p of this layer and kv head: 32 keys [32, head_size] of `type` at
-  // key_offset, 32 values [32, head_size] at value_offset (both in bytes).
+  // blocks[p / 32] holds position p of this layer and kv head, in numbers of `type`: 32 keys
+  // [head_size, 32] at key_offset, 32 values [32, attend_columns_of(head_size)] at value_offset
+  // (both in bytes).
   KvType type = KvType::kF16;
   const std::byte* const* blocks = nullptr;
   int64_t key_offset = 0;
   int64_t value_offset = 0;
-  int64_t begin = 0;        // first position seen (a sliding window moves it)
-  int64_t end = 0;          // one past the last: the token's own position + 1
-  float scale = 1;          // scores = scale * q.k
-  float softcap = 0;        // scores = softcap * tanh(scores / softcap) when positive
-  float* scores = nullptr;  // scratch, [heads, end - begin]
-  float* out = nullptr;     // [heads, head_size]
+  int64_t position = 0;  // of the first token; each sees itself and what is before it
+  int64_t window = 0;    // sees itself and the window - 1 positions before; 0: everything
+  int64_t begin = 0;     // the segment: begin is a multiple of 32, at most kAttendSegment positions
+  int64_t end = 0;
+  float scale = 1;    // scores = scale * q.k
+  float softcap = 0;  // scores = softcap * tanh(scores / softcap) when positive
+  // Results, to be divided by `total` when all segments are joined. A row that sees nothing of the
+  // segment has total 0, largest -infinity and zeros.
+  float* out = nullptr;      // [rows, attend_columns_of(head_size)]: sum of e^(score - largest) v
+  float* largest = nullptr;  // [rows]
+  float* total = nullptr;    // [rows]: sum of e^(score - largest)
 };
+
+// Positions [first, last) of a block, counted from its beginning, that a token of the call sees.
+struct AttendRange {
+  int64_t first;
+  int64_t last;
+
+  bool operator==(const AttendRange&) const = default;
+};
+constexpr AttendRange attend_range(const AttendArguments& a, int64_t token, int64_t block) {
+  const int64_t start = block * kKvBlockTokens;
+  const int64_t end = a.position + token + 1;
+  const int64_t begin = a.window > 0 && end > a.window ? end - a.window : 0;
+  const int64_t last = (end < a.end ? end : a.end) - start;
+  return {begin > start ? begin - start : 0, last < kKvBlockTokens ? last : kKvBlockTokens};
+}
 
 struct Kernels {
   std::string_view isa;

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,7 @@
 namespace ration {
 namespace {
 
-// A paged cache of one kv head: blocks of 32 keys, a gap, 32 values.
+// A paged cache of one kv head: blocks of 32 keys [size, 32], a gap, 32 values [32, columns].
 struct Cache {
   int64_t head_size;
   std::vector<std::vector<uint16_t>> store;
@@ -22,36 +24,63 @@ struct Cache {
   Cache(int64_t size, int64_t positions, Rng& rng) : head_size(size) {
     value_offset = key_offset + 32 * size * 2 + 10;
     for (int64_t p = 0; p < positions; p += 32) {
-      std::vector<uint16_t> block(static_cast<size_t>(value_offset / 2 + 32 * size));
+      std::vector<uint16_t> block(
+          static_cast<size_t>(value_offset / 2 + 32 * attend_columns_of(size)));
       for (uint16_t& half : block) half = f32_to_f16(samples::normal(rng));
       store.push_back(std::move(block));
       blocks.push_back(reinterpret_cast<const std::byte*>(store.back().data()));
     }
   }
-  double at(int64_t position, int64_t offset, int64_t i) const {
-    const auto& block = store[static_cast<size_t>(position / 32)];
-    return static_cast<double>(
-        f16_to_f32(block[static_cast<size_t>(offset / 2 + position % 32 * head_size + i)]));
+  uint16_t& key_at(int64_t position, int64_t i) {
+    return store[static_cast<size_t>(position / 32)]
+                [static_cast<size_t>(key_offset / 2 + i * 32 + position % 32)];
+  }
+  uint16_t& value_at(int64_t position, int64_t i) {
+    return store[static_cast<size_t>(position / 32)][static_cast<size_t>(
+        value_offset / 2 + position % 32 * attend_columns_of(head_size) + i)];
+  }
+  double key(int64_t position, int64_t i) const {
+    return static_cast<double>(f16_to_f32(const_cast<Cache*>(this)->key_at(position, i)));
+  }
+  double value(int64_t position, int64_t i) const {
+    return static_cast<double>(f16_to_f32(const_cast<Cache*>(this)->value_at(position, i)));
   }
 };
 
+// Several tokens in one call, of which the last is at `end - 1` and sees positions from `begin` on
+// (when that is not 0: through a window). -> [tokens, heads, size]
 std::vector<float> attend(const Kernels& set, const Cache& cache, const std::vector<float>& query,
-                          int64_t heads, int64_t begin, int64_t end, float softcap) {
-  std::vector<float> scores(static_cast<size_t>(heads * (end - begin)));
-  std::vector<float> out(static_cast<size_t>(heads * cache.head_size), 777.0f);
+                          int64_t heads, int64_t begin, int64_t end, float softcap,
+                          int64_t tokens = 1) {
+  const int64_t columns = attend_columns_of(cache.head_size);
+  const auto rows = static_cast<size_t>(tokens * heads);
+  std::vector<float> out(rows * static_cast<size_t>(columns), 777.0f);
+  std::vector<float> largest(rows), total(rows);
   set.attend({.query = query.data(),
+              .query_stride = heads * cache.head_size,
+              .tokens = tokens,
               .heads = heads,
               .head_size = cache.head_size,
               .blocks = cache.blocks.data(),
               .key_offset = cache.key_offset,
               .value_offset = cache.value_offset,
-              .begin = begin,
+              .position = end - tokens,
+              .window = begin > 0 ? end - begin : 0,
+              .begin = std::max<int64_t>(begin - tokens + 1, 0) / 32 * 32,
               .end = end,
               .scale = 1 / std::sqrt(static_cast<float>(cache.head_size)),
               .softcap = softcap,
-              .scores = scores.data(),
-              .out = out.data()});
-  return out;
+              .out = out.data(),
+              .largest = largest.data(),
+              .total = total.data()});
+  std::vector<float> normed;
+  for (size_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < cache.head_size; ++i) {
+      normed.push_back(out[row * static_cast<size_t>(columns) + static_cast<size_t>(i)] /
+                       total[row]);
+    }
+  }
+  return normed;
 }
 
 std::vector<double> expected(const Cache& cache, const std::vector<float>& query, int64_t heads,
@@ -64,8 +93,7 @@ std::vector<double> expected(const Cache& cache, const std::vector<float>& query
     for (int64_t p = begin; p < end; ++p) {
       double dot = 0;
       for (int64_t i = 0; i < size; ++i) {
-        dot += static_cast<double>(query[static_cast<size_t>(h * size + i)]) *
-               cache.at(p, cache.key_offset, i);
+        dot += static_cast<double>(query[static_cast<size_t>(h * size + i)]) * cache.key(p, i);
       }
       double score = dot / std::sqrt(static_cast<double>(size));
       const double cap = static_cast<double>(softcap);
@@ -78,7 +106,7 @@ std::vector<double> expected(const Cache& cache, const std::vector<float>& query
     for (int64_t i = 0; i < size; ++i) {
       double sum = 0;
       for (int64_t p = begin; p < end; ++p) {
-        sum += weights[static_cast<size_t>(p - begin)] * cache.at(p, cache.value_offset, i);
+        sum += weights[static_cast<size_t>(p - begin)] * cache.value(p, i);
       }
       out.push_back(sum / total);
     }
@@ -132,18 +160,55 @@ TEST_P(Attend, of_a_head_does_not_depend_on_the_other_heads_or_the_blocks_addres
   }
 }
 
+TEST_P(Attend, of_a_token_does_not_depend_on_the_tokens_in_the_call) {
+  Rng rng(4);
+  for (int64_t heads : {1, 3}) {
+    const int64_t size = 24;
+    const Cache cache(size, 200, rng);
+    constexpr int64_t kTokens = 75;  // more rows than are held at a time
+    const std::vector<float> query = samples::random_numbers(kTokens * heads * size, rng);
+    for (int64_t begin : {0, 120}) {
+      const std::vector<float> all =
+          attend(*GetParam().kernels, cache, query, heads, begin, 190, 0, kTokens);
+      for (int64_t t = 0; t < kTokens; ++t) {
+        const auto first = query.begin() + t * heads * size;
+        const int64_t later = kTokens - 1 - t;
+        const std::vector<float> found =
+            attend(*GetParam().kernels, cache, {first, first + heads * size}, heads,
+                   begin > 0 ? begin - later : 0, 190 - later, 0);
+        ASSERT_EQ(std::memcmp(found.data(), all.data() + t * heads * size,
+                              static_cast<size_t>(heads * size) * sizeof(float)),
+                  0)
+            << heads << " heads, token " << t;
+      }
+    }
+  }
+}
+
+TEST_P(Attend, reads_nothing_of_positions_that_no_token_sees) {
+  const int64_t size = 40;
+  Rng rng(5);
+  Cache cache(size, 96, rng);
+  const std::vector<float> query = samples::random_numbers(size, rng);
+  const std::vector<float> wanted = attend(*GetParam().kernels, cache, query, 1, 40, 70, 0);
+  const uint16_t kNan = 0x7e00;
+  for (int64_t p : {32, 39, 70, 95}) {
+    for (int64_t i = 0; i < size; ++i) cache.key_at(p, i) = cache.value_at(p, i) = kNan;
+  }
+  EXPECT_EQ(attend(*GetParam().kernels, cache, query, 1, 40, 70, 0), wanted);
+}
+
 TEST_P(Attend, picks_the_value_whose_key_matches_when_scores_are_far_apart) {
   const int64_t size = 64;
   Rng rng(3);
   Cache cache(size, 64, rng);
   for (int64_t i = 0; i < size; ++i) {  // position 40 alone points along the query
-    cache.store[1][static_cast<size_t>(cache.key_offset / 2 + 8 * size + i)] = f32_to_f16(60);
+    cache.key_at(40, i) = f32_to_f16(60);
   }
   const std::vector<float> query(static_cast<size_t>(size), 50.0f);
   const std::vector<float> found = attend(*GetParam().kernels, cache, query, 1, 0, 64, 0);
   for (int64_t i = 0; i < size; ++i) {
-    EXPECT_EQ(static_cast<double>(found[static_cast<size_t>(i)]),
-              cache.at(40, cache.value_offset, i));
+    EXPECT_EQ(static_cast<double>(found[static_cast<size_t>(i)]), cache.value(40, i));
   }
 }
 

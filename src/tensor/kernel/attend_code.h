@@ -1,10 +1,20 @@
-// tensor/kernel/attend_code.h - attention of one token over the paged F16 cache, for every set.
+// tensor/kernel/attend_code.h - attention of query rows over the paged cache, for every set.
 //
-// Scores are dots of keys and queries (float_code.h: a pair's result does not depend on its tile);
-// softmax walks the positions from `begin` on; values are added position after position. A block of
-// the cache is read once for all heads that share it: the second use finds it in the first-level
-// cache.
+// Source    Dao et al. 2022, "FlashAttention: Fast and Memory-Efficient Exact Attention with
+//           IO-Awareness", algorithm 1 (a running maximum and sum a row, block after block).
+// Computes  per row and block of 32 positions: s = scale q.k; m' = max(m, max s);
+//           p = e^(s - m'); l = e^(m - m') l + sum p; o = e^(m - m') o + p v; m = m'
+// Departs   o and l are rescaled only when m rises (the factor is 1 otherwise).
+// Costs     a cached number is converted once for up to kAttendRows rows and read from memory once
+//           for all; no more scratch than the scores of one block.
+// Proved    test/tensor/attend_test.cpp
+//
+// Both products are one routine: a block's keys lie [head_size][32] and its values [32][columns],
+// so q.k and p.v each add a row's number times a line of the block. An element of either result has
+// one accumulator that walks the depth in order whatever tile it is in: the rule of roles.
 #pragma once
+
+#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -16,154 +26,204 @@
 namespace ration {
 namespace {
 
-template <class L, int kRows, int kHeads>
-void score_tile(const AttendArguments& a, const std::byte* key, int64_t head, int64_t position) {
+// Rows whose scores of one block are held at a time.
+constexpr int64_t kAttendChunk = 64;
+
+// out[r][c] (+)= sum over k < depth of x[r][k] * lines[k][c].
+struct AttendProduct {
+  const float* const* x;  // [rows]
+  const std::byte* lines;
+  int64_t line_bytes;
+  int64_t depth;
+  int64_t columns;
+  float* out;
+  int64_t out_stride;
+  bool adds;
+  const std::byte* ahead;  // prefetched while the lines are read: as many bytes
+};
+
+// kRows rows from `row`, kVectors * kLanes columns from `column`.
+template <class L, class Read, int kRows, int kVectors>
+void attend_tile(const AttendProduct& p, int64_t row, int64_t column, const std::byte* ahead) {
   using F = typename L::F;
-  const std::byte* keys[kRows];
-  const float* queries[kHeads];
-  F sums[kRows][kHeads];
-  for (int r = 0; r < kRows; ++r) keys[r] = key + r * a.head_size * 2;
-  for (int h = 0; h < kHeads; ++h) queries[h] = a.query + (head + h) * a.head_size;
-  for (auto& line : sums) {
-    for (F& sum : line) sum = L::zero();
-  }
-  add_dots<L, ReadF16<L>, kRows, kHeads>(keys, queries, a.head_size, sums);
-  for (int h = 0; h < kHeads; ++h) {
-    float* scores = a.scores + (head + h) * (a.end - a.begin) + (position - a.begin);
-    for (int r = 0; r < kRows; ++r) scores[r] = L::sum(sums[r][h]) * a.scale;
-  }
-}
-
-template <class L, int kRows>
-void score_keys(const AttendArguments& a, const std::byte* key, int64_t position) {
-  constexpr int kHeads = L::kFloatTokens;
-  int64_t head = 0;
-  for (; head + kHeads <= a.heads; head += kHeads) {
-    score_tile<L, kRows, kHeads>(a, key, head, position);
-  }
-  for (; head < a.heads; ++head) score_tile<L, kRows, 1>(a, key, head, position);
-}
-
-// Positions [first, last) of one block.
-template <class L>
-void score_block(const AttendArguments& a, int64_t first, int64_t last) {
-  const std::byte* block = a.blocks[first / kKvBlockTokens] + a.key_offset;
-  const auto key = [&](int64_t p) { return block + p % kKvBlockTokens * a.head_size * 2; };
-  int64_t p = first;
-  for (; p + L::kFloatRows <= last; p += L::kFloatRows) {
-    score_keys<L, L::kFloatRows>(a, key(p), p);
-  }
-  for (; p < last; ++p) score_keys<L, 1>(a, key(p), p);
-}
-
-// scores -> e^(score - largest); returns 1 / their sum.
-template <class L>
-float soften(float* scores, int64_t n, float softcap) {
-  using F = typename L::F;
-  F largest = L::set(-__builtin_inff());
-  if (softcap > 0) {
-    const F cap = L::set(softcap), inverse = L::set(1 / softcap);
-    map2<L>(scores, scores, n, scores,
-            [=](F x, F) { return L::mul(cap, tanh<L>(L::mul(x, inverse))); });
-  }
-  int64_t i = 0;
-  for (; i + L::kLanes <= n; i += L::kLanes) largest = L::max(largest, L::load(scores + i));
-  float top = L::largest(largest);
-  for (int64_t rest = i; rest < n; ++rest) top = scores[rest] > top ? scores[rest] : top;
-  const F shift = L::set(top);
-  map2<L>(scores, scores, n, scores, [=](F x, F) { return exp<L>(L::sub(x, shift)); });
-  F total = L::zero();
-  for (i = 0; i + L::kLanes <= n; i += L::kLanes) total = L::add(total, L::load(scores + i));
-  if (i < n) total = L::add(total, L::load_some(scores + i, n - i));
-  return 1 / L::sum(total);
-}
-
-// out[h][c ..] += score * value over positions [first, last) of a block, kHeads heads and
-// kVectors * kLanes columns at a time.
-template <class L, int kHeads, int kVectors>
-void add_values(const AttendArguments& a, const std::byte* value, int64_t head, int64_t column,
-                int64_t first, int64_t last) {
-  using F = typename L::F;
-  F sums[kHeads][kVectors];
-  float* out[kHeads];
-  const float* scores[kHeads];
-  for (int h = 0; h < kHeads; ++h) {
-    out[h] = a.out + (head + h) * a.head_size + column;
-    scores[h] = a.scores + (head + h) * (a.end - a.begin) - a.begin;
-    for (int v = 0; v < kVectors; ++v) sums[h][v] = L::load(out[h] + v * L::kLanes);
-  }
-  for (int64_t p = first; p < last; ++p) {
-    F numbers[kVectors];
-    const std::byte* line = value + (p % kKvBlockTokens * a.head_size + column) * 2;
-    for (int v = 0; v < kVectors; ++v) numbers[v] = L::load_f16(line + v * L::kLanes * 2);
-    for (int h = 0; h < kHeads; ++h) {
-      const F score = L::set(scores[h][p]);
-      for (int v = 0; v < kVectors; ++v) sums[h][v] = L::fma(score, numbers[v], sums[h][v]);
+  constexpr int64_t kBytes = kVectors * L::kLanes * Read::kBytes;
+  const float* x[kRows];
+  F sums[kRows][kVectors];
+  float* out = p.out + row * p.out_stride + column;
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = p.x[row + r];
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = p.adds ? L::load(out + r * p.out_stride + v * L::kLanes) : L::zero();
     }
   }
-  for (int h = 0; h < kHeads; ++h) {
-    for (int v = 0; v < kVectors; ++v) L::store(out[h] + v * L::kLanes, sums[h][v]);
+  const std::byte* line = p.lines + column * Read::kBytes;
+  for (int64_t k = 0; k < p.depth; ++k) {
+    F numbers[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      numbers[v] = Read::at(line + v * L::kLanes * Read::kBytes);
+    }
+    _mm_prefetch(reinterpret_cast<const char*>(ahead + k * kBytes), _MM_HINT_T0);
+    for (int r = 0; r < kRows; ++r) {
+      const F factor = L::set(x[r][k]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = L::fma(factor, numbers[v], sums[r][v]);
+    }
+    line += p.line_bytes;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
+      L::store(out + r * p.out_stride + v * L::kLanes, sums[r][v]);
+    }
   }
 }
 
-// The columns after the last whole vector.
-template <class L>
-void add_last_values(const AttendArguments& a, const std::byte* value, int64_t head, int64_t column,
-                     int64_t first, int64_t last) {
-  const int64_t n = a.head_size - column;
-  float* out = a.out + head * a.head_size + column;
-  const float* scores = a.scores + head * (a.end - a.begin) - a.begin;
-  typename L::F sums = L::load_some(out, n);
-  for (int64_t p = first; p < last; ++p) {
-    const std::byte* line = value + (p % kKvBlockTokens * a.head_size + column) * 2;
-    sums = L::fma(L::set(scores[p]), read_some<L, ReadF16<L>>(line, n), sums);
-  }
-  L::store_some(out, n, sums);
-}
-
-template <class L, int kHeads>
-void add_block(const AttendArguments& a, const std::byte* value, int64_t head, int64_t first,
-               int64_t last) {
+// kRows rows, all columns: a multiple of 16. Few rows take wide tiles, which hide the latency of
+// their sums.
+template <class L, class Read, int kRows>
+void attend_columns(const AttendProduct& p, int64_t row) {
+  constexpr int kWide = kRows * 4 <= L::kAttendRows * 2 ? 4 : 2;
+  const std::byte* ahead = row == 0 ? p.ahead : p.lines;
   int64_t column = 0;
-  for (; column + 2 * L::kLanes <= a.head_size; column += 2 * L::kLanes) {
-    add_values<L, kHeads, 2>(a, value, head, column, first, last);
+  const auto ahead_of = [&] { return ahead + column * p.depth * Read::kBytes; };
+  for (; column + kWide * L::kLanes <= p.columns; column += kWide * L::kLanes) {
+    attend_tile<L, Read, kRows, kWide>(p, row, column, ahead_of());
   }
-  for (; column + L::kLanes <= a.head_size; column += L::kLanes) {
-    add_values<L, kHeads, 1>(a, value, head, column, first, last);
+  for (; column + 2 * L::kLanes <= p.columns; column += 2 * L::kLanes) {
+    attend_tile<L, Read, kRows, 2>(p, row, column, ahead_of());
   }
-  if (column == a.head_size) return;
-  for (int h = 0; h < kHeads; ++h) add_last_values<L>(a, value, head + h, column, first, last);
+  for (; column < p.columns; column += L::kLanes) {
+    attend_tile<L, Read, kRows, 1>(p, row, column, ahead_of());
+  }
+}
+
+template <class L, class Read, int kRows = L::kAttendRows>
+void attend_tile_of(const AttendProduct& p, int64_t row, int64_t rows) {
+  if (rows == kRows) {
+    attend_columns<L, Read, kRows>(p, row);
+  } else if constexpr (kRows > 1) {
+    attend_tile_of<L, Read, kRows - 1>(p, row, rows);
+  }
+}
+
+// Rows in tiles of nearly the same size.
+template <class L, class Read>
+void attend_multiply(const AttendProduct& p, int64_t rows) {
+  const int64_t tiles = (rows + L::kAttendRows - 1) / L::kAttendRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t row = rows * i / tiles;
+    attend_tile_of<L, Read>(p, row, rows * (i + 1) / tiles - row);
+  }
+}
+
+// Products q.k of positions [first, last) of a block -> weights, in place (zero elsewhere), with
+// the row's running maximum, sum and output brought up to date.
+template <class L>
+void soften_block(const AttendArguments& a, int64_t row, int64_t first, int64_t last,
+                  float* scores) {
+  using F = typename L::F;
+  constexpr int kVectors = kKvBlockTokens / L::kLanes;
+  F s[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    s[v] = L::mul(L::load(scores + v * L::kLanes), L::set(a.scale));
+    if (a.softcap > 0) {
+      s[v] = L::mul(L::set(a.softcap), tanh<L>(L::mul(s[v], L::set(1 / a.softcap))));
+    }
+  }
+  if (last - first < kKvBlockTokens) {
+    for (int v = 0; v < kVectors; ++v) L::store(scores + v * L::kLanes, s[v]);
+    for (int64_t p = 0; p < first; ++p) scores[p] = -__builtin_inff();
+    for (int64_t p = last; p < kKvBlockTokens; ++p) scores[p] = -__builtin_inff();
+    for (int v = 0; v < kVectors; ++v) s[v] = L::load(scores + v * L::kLanes);
+  }
+  F largest = s[0];
+  for (int v = 1; v < kVectors; ++v) largest = L::max(largest, s[v]);
+  const float top = L::largest(largest);
+  if (top > a.largest[row]) {
+    const F factor = exp<L>(L::set(a.largest[row] - top));
+    float* out = a.out + row * attend_columns_of(a.head_size);
+    for (int64_t c = 0; c < attend_columns_of(a.head_size); c += L::kLanes) {
+      L::store(out + c, L::mul(L::load(out + c), factor));
+    }
+    a.total[row] *= L::largest(factor);
+    a.largest[row] = top;
+  }
+  const F shift = L::set(a.largest[row]);
+  F total = L::zero();
+  for (int v = 0; v < kVectors; ++v) {
+    s[v] = exp<L>(L::sub(s[v], shift));
+    total = L::add(total, s[v]);
+    L::store(scores + v * L::kLanes, s[v]);
+  }
+  a.total[row] += L::sum(total);
+}
+
+// One block for rows [row, row + rows), which all see positions [first, last) of it. queries and
+// scores: of those rows.
+template <class L, class Read>
+void attend_block(const AttendArguments& a, int64_t block, int64_t first, int64_t last, int64_t row,
+                  int64_t rows, const float* const* queries, float (*scores)[kKvBlockTokens]) {
+  const int64_t columns = attend_columns_of(a.head_size);
+  const std::byte* here = a.blocks[block];
+  const bool more = (block + 1) * kKvBlockTokens < a.end;
+  const std::byte* next = more ? a.blocks[block + 1] : here;
+  const float* weights[kAttendChunk];
+  for (int64_t r = 0; r < rows; ++r) weights[r] = scores[r] + first;
+  attend_multiply<L, Read>({.x = queries,
+                            .lines = here + a.key_offset,
+                            .line_bytes = kKvBlockTokens * Read::kBytes,
+                            .depth = a.head_size,
+                            .columns = kKvBlockTokens,
+                            .out = scores[0],
+                            .out_stride = kKvBlockTokens,
+                            .adds = false,
+                            .ahead = next + a.key_offset},
+                           rows);
+  for (int64_t r = 0; r < rows; ++r) soften_block<L>(a, row + r, first, last, scores[r]);
+  attend_multiply<L, Read>({.x = weights,
+                            .lines = here + a.value_offset + first * columns * Read::kBytes,
+                            .line_bytes = columns * Read::kBytes,
+                            .depth = last - first,
+                            .columns = columns,
+                            .out = a.out + row * columns,
+                            .out_stride = columns,
+                            .adds = true,
+                            .ahead = next + a.value_offset},
+                           rows);
+}
+
+// Rows [begin, end) of the call, kAttendChunk at most.
+template <class L, class Read>
+void attend_rows(const AttendArguments& a, int64_t begin, int64_t end) {
+  alignas(64) float scores[kAttendChunk][kKvBlockTokens];
+  const float* queries[kAttendChunk];
+  const int64_t columns = attend_columns_of(a.head_size);
+  for (int64_t row = begin; row < end; ++row) {
+    queries[row - begin] = a.query + row / a.heads * a.query_stride + row % a.heads * a.head_size;
+    a.largest[row] = -__builtin_inff();
+    a.total[row] = 0;
+    for (int64_t c = 0; c < columns; ++c) a.out[row * columns + c] = 0;
+  }
+  for (int64_t block = a.begin / kKvBlockTokens; block * kKvBlockTokens < a.end; ++block) {
+    for (int64_t row = begin; row < end;) {
+      const AttendRange seen = attend_range(a, row / a.heads, block);
+      int64_t next = row + 1;
+      while (next < end && attend_range(a, next / a.heads, block) == seen) ++next;
+      if (seen.first < seen.last) {
+        attend_block<L, Read>(a, block, seen.first, seen.last, row, next - row,
+                              queries + (row - begin), scores);
+      }
+      row = next;
+    }
+  }
 }
 
 template <class L>
 void attend(const AttendArguments& a) {
   if (a.type != KvType::kF16) return reference::attend(a);
-  // call(first, last) for the positions of each block
-  const auto each_block = [&](auto call) {
-    for (int64_t first = a.begin; first < a.end;) {
-      const int64_t block_end = (first / kKvBlockTokens + 1) * kKvBlockTokens;
-      const int64_t last = block_end < a.end ? block_end : a.end;
-      call(first, last);
-      first = last;
-    }
-  };
-  each_block([&](int64_t first, int64_t last) { score_block<L>(a, first, last); });
-  const int64_t positions = a.end - a.begin;
-  for (int64_t h = 0; h < a.heads; ++h) {
-    float* scores = a.scores + h * positions;
-    const float inverse = soften<L>(scores, positions, a.softcap);
-    const typename L::F factor = L::set(inverse);
-    map2<L>(scores, scores, positions, scores,
-            [=](typename L::F x, typename L::F) { return L::mul(x, factor); });
+  const int64_t rows = a.tokens * a.heads;
+  for (int64_t row = 0; row < rows; row += kAttendChunk) {
+    const int64_t end = row + kAttendChunk < rows ? row + kAttendChunk : rows;
+    attend_rows<L, ReadF16<L>>(a, row, end);
   }
-  for (int64_t i = 0; i < a.heads * a.head_size; ++i) a.out[i] = 0;
-  each_block([&](int64_t first, int64_t last) {
-    const std::byte* value = a.blocks[first / kKvBlockTokens] + a.value_offset;
-    int64_t head = 0;
-    for (; head + 4 <= a.heads; head += 4) add_block<L, 4>(a, value, head, first, last);
-    for (; head + 2 <= a.heads; head += 2) add_block<L, 2>(a, value, head, first, last);
-    for (; head < a.heads; ++head) add_block<L, 1>(a, value, head, first, last);
-  });
 }
 
 }  // namespace

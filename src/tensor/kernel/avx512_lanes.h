@@ -22,6 +22,7 @@ struct Avx512 {
   // Tiles that fit 32 registers.
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatTokens = 6;
+  static constexpr int kAttendRows = 12;  // times two vectors
   static constexpr int kGroups = 2;
   static constexpr int kTokens = 6;
   static constexpr int64_t kPanelColumns = 512;

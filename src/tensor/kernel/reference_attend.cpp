@@ -1,5 +1,6 @@
-// The yardstick's attention: softmax(scale * q.k) . v for one token, sums kept in double.
+// The yardstick's attention: softmax(scale * q.k) . v over a segment, sums kept in double.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -8,56 +9,68 @@
 namespace ration::reference {
 namespace {
 
-// Number i of the vector that belongs to `position`, keys or values by `offset`.
-double cached(const AttendArguments& a, int64_t position, int64_t offset, int64_t i) {
-  const std::byte* block = a.blocks[position / kKvBlockTokens] + offset;
-  const int64_t index = (position % kKvBlockTokens) * a.head_size + i;
+// Number `index` of the keys or values, by `offset`, of a block.
+double cached(const AttendArguments& a, int64_t block, int64_t offset, int64_t index) {
+  const std::byte* numbers = a.blocks[block] + offset;
   if (a.type == KvType::kF32) {
     float number;
-    std::memcpy(&number, block + index * 4, sizeof number);
+    std::memcpy(&number, numbers + index * 4, sizeof number);
     return static_cast<double>(number);
   }
   uint16_t half;
-  std::memcpy(&half, block + index * 2, sizeof half);
+  std::memcpy(&half, numbers + index * 2, sizeof half);
   return static_cast<double>(f16_to_f32(half));
 }
 
-void attend_head(const AttendArguments& a, const float* query, float* scores, float* out) {
-  float largest = -INFINITY;
-  for (int64_t p = a.begin; p < a.end; ++p) {
-    double dot = 0;
-    for (int64_t i = 0; i < a.head_size; ++i) {
-      dot += static_cast<double>(query[i]) * cached(a, p, a.key_offset, i);
-    }
-    double score = dot * static_cast<double>(a.scale);
-    const double cap = static_cast<double>(a.softcap);
-    if (cap > 0) score = cap * std::tanh(score / cap);
-    scores[p - a.begin] = static_cast<float>(score);
-    largest = std::max(largest, scores[p - a.begin]);
-  }
-  double total = 0;
-  for (int64_t p = a.begin; p < a.end; ++p) {
-    scores[p - a.begin] = std::exp(scores[p - a.begin] - largest);
-    total += static_cast<double>(scores[p - a.begin]);
-  }
+double score(const AttendArguments& a, const float* query, int64_t position) {
+  double dot = 0;
   for (int64_t i = 0; i < a.head_size; ++i) {
+    const int64_t index = i * kKvBlockTokens + position % kKvBlockTokens;
+    dot +=
+        static_cast<double>(query[i]) * cached(a, position / kKvBlockTokens, a.key_offset, index);
+  }
+  const double scaled = dot * static_cast<double>(a.scale);
+  const double cap = static_cast<double>(a.softcap);
+  return cap > 0 ? cap * std::tanh(scaled / cap) : scaled;
+}
+
+void attend_row(const AttendArguments& a, int64_t row) {
+  const int64_t token = row / a.heads;
+  const float* query = a.query + token * a.query_stride + row % a.heads * a.head_size;
+  const int64_t columns = attend_columns_of(a.head_size);
+  const int64_t begin = std::max(a.begin, a.window > 0 ? a.position + token + 1 - a.window : 0);
+  const int64_t end = std::min(a.end, a.position + token + 1);
+  std::array<double, kAttendSegment> weights;
+  double largest = -INFINITY;
+  for (int64_t p = begin; p < end; ++p) {
+    double& weight = weights[static_cast<size_t>(p - begin)];
+    weight = score(a, query, p);
+    largest = std::max(largest, weight);
+  }
+  // The maximum that is handed on is a float: the weights are relative to that one.
+  a.largest[row] = static_cast<float>(largest);
+  double total = 0;
+  for (int64_t p = begin; p < end; ++p) {
+    double& weight = weights[static_cast<size_t>(p - begin)];
+    weight = std::exp(weight - static_cast<double>(a.largest[row]));
+    total += weight;
+  }
+  a.total[row] = static_cast<float>(total);
+  for (int64_t i = 0; i < columns; ++i) {
     double sum = 0;
-    for (int64_t p = a.begin; p < a.end; ++p) {
-      sum += static_cast<double>(scores[p - a.begin]) * cached(a, p, a.value_offset, i);
+    for (int64_t p = begin; p < end && i < a.head_size; ++p) {
+      sum += weights[static_cast<size_t>(p - begin)] *
+             cached(a, p / kKvBlockTokens, a.value_offset, p % kKvBlockTokens * columns + i);
     }
-    out[i] = static_cast<float>(sum / total);
+    a.out[row * columns + i] = static_cast<float>(sum);
   }
 }
 
 }  // namespace
 
 void attend(const AttendArguments& a) {
-  DCHECK(a.begin >= 0 && a.begin < a.end);
-  const int64_t positions = a.end - a.begin;
-  for (int64_t head = 0; head < a.heads; ++head) {
-    attend_head(a, a.query + head * a.head_size, a.scores + head * positions,
-                a.out + head * a.head_size);
-  }
+  DCHECK(a.begin % kKvBlockTokens == 0 && a.begin < a.end && a.end - a.begin <= kAttendSegment);
+  for (int64_t row = 0; row < a.tokens * a.heads; ++row) attend_row(a, row);
 }
 
 }  // namespace ration::reference
