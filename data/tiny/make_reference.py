@@ -120,6 +120,8 @@ def perturbations(model):
     if "rope_factors_long.weight" in model.tensors:
         changes.append(swap_factors())
         changes.append(remove("rope_factors_long.weight", "rope_factors_short.weight"))
+    if "expert_count" in model.metadata:
+        changes += expert_perturbations(model)
     if model.architecture == "phi3":
         changes.append(swap_halves(f"blk.{last}.ffn_up.weight"))
     if model.name == "phi3-partial":
@@ -127,6 +129,19 @@ def perturbations(model):
     if model.name == "phi3-long":  # at or above the context: short factors; below it: long ones
         changes += [(*put("rope.scaling.original_context_length", 512), 512),
                     (*put("rope.scaling.original_context_length", 255), 256)]
+    return changes
+
+
+def expert_perturbations(model):
+    used, last = model.metadata["expert_used_count"], model.layers - 1
+    changes = [put("expert_used_count", used - 1), put("expert_used_count", used + 1),
+               swap_halves(f"blk.{last}.ffn_gate_inp.weight")]
+    changes += [swap_halves(f"blk.{last}.ffn_{part}_exps.weight") for part in ("gate", "up", "down")]
+    changes += [zero(name) for name in model.tensors
+                if "_shexp" in name and name.startswith(f"blk.{last}.")]
+    for key in ["embedding_scale", "residual_scale", "attention.scale", "logit_scale"]:
+        if key in model.metadata:
+            changes.append(scale(key, 1.05))
     return changes
 
 

@@ -27,6 +27,7 @@ class Model:
         self.name, self.architecture, self.vocabulary = name, architecture, vocabulary
         self.random = np.random.Generator(np.random.PCG64(seed))
         self.metadata, self.tensors = {}, {}
+        self.quantised = None  # the type of the matrices; None: F32
 
     def set(self, **values):
         """Keys without the architecture's prefix; a double underscore stands for a dot."""
@@ -45,11 +46,19 @@ class Model:
     def norm(self, name, count, centre=1.0):
         self.vector(name + ".weight", count, centre, 0.25 * centre)
 
+    def add_matrix(self, writer, name, values):
+        if self.quantised is None or values.ndim == 1 or "ffn_gate_inp" in name:
+            writer.add_tensor(name, values)
+        else:
+            writer.add_tensor(name, gguf.quants.quantize(values, self.quantised),
+                              raw_dtype=self.quantised)
+
     def write(self, path):
         writer = gguf.GGUFWriter(path, self.architecture)
         writer.add_name(f"{self.name}, random weights")
         writer.add_license("Apache-2.0")
-        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        kind = f"MOSTLY_{self.quantised.name}" if self.quantised else "ALL_F32"
+        writer.add_file_type(gguf.LlamaFileType[kind])
         for key, value in self.metadata.items():
             key = f"{self.architecture}.{key}"
             if isinstance(value, bool):
@@ -64,7 +73,7 @@ class Model:
                 writer.add_array(key, value)
         tiny_vocabulary.add(writer, self.vocabulary)
         for name, values in self.tensors.items():
-            writer.add_tensor(name, values)
+            self.add_matrix(writer, name, values)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -126,6 +135,26 @@ def feed_forward(model, block, *, fused=False, biases=False, out=1.0):
         model.vector(f"{block}.ffn_gate.bias", model.inner, 0.0, 0.3)
         model.vector(f"{block}.ffn_up.bias", model.inner, 0.0, 0.3)
         model.vector(f"{block}.ffn_down.bias", model.width, 0.0, 0.2)
+
+
+def experts(model, block, *, shared=0, shared_router=False, out=1.6):
+    """A router whose outputs differ by a few nat, and experts of model.inner numbers each."""
+    model.norm(f"{block}.ffn_norm", model.width)
+    model.matrix(f"{block}.ffn_gate_inp", model.experts, model.width, gain=1.0)
+
+    def stack(name, rows, cols, gain):
+        values = model.random.standard_normal((model.experts, rows, cols)) * (gain / math.sqrt(cols))
+        model.tensors[f"{block}.{name}.weight"] = values.astype(np.float32)
+    stack("ffn_gate_exps", model.inner, model.width, 1.2)
+    stack("ffn_up_exps", model.inner, model.width, 1.2)
+    stack("ffn_down_exps", model.width, model.inner, out)
+    if shared:
+        model.matrix(f"{block}.ffn_gate_shexp", shared, model.width, gain=1.2)
+        model.matrix(f"{block}.ffn_up_shexp", shared, model.width, gain=1.2)
+        model.matrix(f"{block}.ffn_down_shexp", model.width, shared, gain=1.0)
+    if shared_router:
+        values = model.random.standard_normal(model.width) / math.sqrt(model.width)
+        model.tensors[f"{block}.ffn_gate_inp_shexp.weight"] = values.astype(np.float32)
 
 
 def blocks(model):
@@ -332,14 +361,100 @@ def phi3_partial():
     return model
 
 
+def with_experts(name, architecture, vocabulary, seed, *, count, used, **options):
+    options = dict(width=32, layers=2, heads=4, kv_heads=2, inner=24, epsilon=0.05) | options
+    model = base(name, architecture, vocabulary, seed, **options)
+    model.experts = count
+    model.set(expert_count=count, expert_used_count=used)
+    return model
+
+
+def mixtral():
+    """Llama with experts in place of its feed-forward layers."""
+    model = with_experts("mixtral", "llama", "spm", 17, count=4, used=2, inner=32)
+    model.set(rope__dimension_count=model.head_size)
+    for block in blocks(model):
+        attention(model, block)
+        experts(model, block)
+    return model
+
+
+def mixtral_q4_0():
+    """The same in blocks. No answers of llama.cpp's are kept: it rounds activations otherwise."""
+    model = mixtral()
+    model.name, model.quantised = "mixtral-q4_0", gguf.GGMLQuantizationType.Q4_0
+    return model
+
+
+def qwen2moe():
+    """A shared expert of another width, with a gate; weights that do not add up to 1."""
+    model = with_experts("qwen2moe", "qwen2moe", "bpe-qwen2", 18, count=6, used=3, inner=16)
+    model.set(feed_forward_length=80, expert_feed_forward_length=16,
+              expert_shared_feed_forward_length=40, rope__freq_base=1000000.0)
+    for block in blocks(model):
+        attention(model, block, biases="qkv")
+        experts(model, block, shared=40, shared_router=True, out=2.5)
+    return model
+
+
+def qwen3moe():
+    """Query and key norms, a head size of its own, an expert width that is no multiple of 16."""
+    model = with_experts("qwen3moe", "qwen3moe", "bpe-qwen2", 19, count=8, used=3, inner=20,
+                         head_size=12, heads=2, kv_heads=1, tied=True)
+    model.set(feed_forward_length=72, expert_feed_forward_length=20, rope__freq_base=1000000.0)
+    for block in blocks(model):
+        attention(model, block, peak=1.0)
+        model.norm(f"{block}.attn_q_norm", model.head_size, centre=1.2)
+        model.norm(f"{block}.attn_k_norm", model.head_size, centre=1.2)
+        experts(model, block)
+    return model
+
+
+def olmoe():
+    """Norms over all heads of a query and of a key; weights that do not add up to 1."""
+    model = with_experts("olmoe", "olmoe", "bpe-qwen2", 20, count=8, used=4, kv_heads=4, inner=16)
+    model.set(rope__freq_base=10000.0)
+    for block in blocks(model):
+        attention(model, block, peak=1.0)
+        model.norm(f"{block}.attn_q_norm", model.width, centre=1.2)
+        model.norm(f"{block}.attn_k_norm", model.width, centre=1.2)
+        experts(model, block, out=2.5)
+    return model
+
+
+def granitemoe(name, seed, *, shared=0, **options):
+    """Four scales: of the embedding, the residual, the scores and the logits."""
+    options = dict(count=8, used=4, tied=True, embedding=0.1, logits=20.0) | options
+    model = with_experts(name, "granitemoe", "bpe-smollm", seed, **options)
+    model.set(rope__freq_base=10000.0, rope__dimension_count=model.head_size,
+              embedding_scale=8.0, residual_scale=0.6, attention__scale=0.3, logit_scale=6.0)
+    if shared:
+        model.set(expert_shared_feed_forward_length=shared)
+    for block in blocks(model):
+        attention(model, block, out=1.2)
+        experts(model, block, shared=shared)
+    return model
+
+
+def granitemoe_plain():
+    return granitemoe("granitemoe", 21)
+
+
+def granitemoe_shared():
+    return granitemoe("granite-shared", 22, shared=40, used=2, tied=False, inner=16,
+                      logits=27.0)
+
+
 MODELS = [llama_plain, llama_gqa, llama_bias, llama3, llama_linear, llama_yarn, mistral,
           qwen2_plain, qwen2_yarn, qwen3_tied, qwen3_untied, gemma3_plain, gemma3_linear,
-          gemma3_softcap, phi3_long, phi3_partial]
+          gemma3_softcap, phi3_long, phi3_partial, mixtral, qwen2moe, qwen3moe, olmoe,
+          granitemoe_plain, granitemoe_shared]
+WITHOUT_REFERENCE = [mixtral_q4_0]
 
 
 def main():
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-    for make in MODELS:
+    for make in MODELS + WITHOUT_REFERENCE:
         model = make()
         path = out / f"{model.name}.gguf"
         model.write(path)

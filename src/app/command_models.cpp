@@ -65,6 +65,10 @@ std::string show_text(const Shown& shown) {
        fmt::format("{} layers, width {}, {} heads over {} key/value heads of {}, inner {}",
                    network.layers, network.width, network.heads, network.kv_heads,
                    network.head_size, network.inner));
+  if (network.experts > 0) {
+    line("experts", fmt::format("{} a layer, {} of them (counted by inner) for a token",
+                                network.experts, network.experts_used));
+  }
   line("vocabulary",
        fmt::format("{} tokens, {}", network.vocabulary, model.tokenizer().description()));
   line("context",
@@ -91,11 +95,12 @@ std::string show_json(const Shown& shown) {
   append_json_string(out, shown.resolved.files.front().string());
   out += fmt::format(
       ",\"bytes\":{},\"family\":\"{}\",\"parameters\":{},\"layers\":{},\"width\":{},"
-      "\"heads\":{},\"kv_heads\":{},\"head_size\":{},\"inner\":{},\"vocabulary\":{},"
+      "\"heads\":{},\"kv_heads\":{},\"head_size\":{},\"inner\":{},\"experts\":{},"
+      "\"experts_used\":{},\"vocabulary\":{},"
       "\"context\":{},\"kv_bytes_per_token\":{},\"quant\":{{",
       model.file().file_bytes().count, network.family, parameters(model.file()), network.layers,
       network.width, network.heads, network.kv_heads, network.head_size, network.inner,
-      network.vocabulary, network.context_trained,
+      network.experts, network.experts_used, network.vocabulary, network.context_trained,
       Engine::kv_block_bytes(network).count / kKvBlockTokens);
   bool first = true;
   for (const auto& [name, entry] : quant_mix(model.file())) {

@@ -55,6 +55,7 @@ struct AttentionStage {
   float softcap = 0;
   Linear output;  // [width, heads * head_size]
   Norm after;
+  bool norms_span_heads = false;  // query_norm and key_norm are over all heads of a token at once
 };
 
 enum class Activation : uint8_t { kSilu, kGelu };
@@ -69,7 +70,31 @@ struct FeedForwardStage {
   Norm after;
 };
 
-using Stage = std::variant<AttentionStage, FeedForwardStage>;
+// x += sum of weight * down(silu(gate(y)) * up(y)) over the experts that y = before(x) is sent to:
+// the `used` ones with the largest outputs of the router, of equal ones the first. The weights are
+// a softmax of these outputs, over all experts or, renormalised, over the chosen ones.
+struct ExpertStage {
+  Norm before;
+  Matrix router;  // [experts, width]
+  int64_t experts = 0;
+  int64_t used = 0;
+  bool renormalised = false;
+  // Expert after expert; expert e of `gate` is gate.slice(e * inner, inner).
+  Matrix gate;  // [experts * inner, width]
+  Matrix up;    // [experts * inner, width]
+  Matrix down;  // [experts * width, inner]
+  // One more expert that sees every token; empty where the family has none. Its output is
+  // multiplied by the sigmoid of shared_router . y where there is one.
+  Matrix shared_gate;    // [shared inner, width]
+  Matrix shared_up;      // [shared inner, width]
+  Matrix shared_down;    // [width, shared inner]
+  Matrix shared_router;  // [1, width]
+
+  int64_t inner() const { return down.cols; }
+  int64_t shared_inner() const { return shared_down.cols; }
+};
+
+using Stage = std::variant<AttentionStage, FeedForwardStage, ExpertStage>;
 
 struct Network {
   std::string family;
@@ -77,17 +102,23 @@ struct Network {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_size = 0;
-  int64_t inner = 0;  // the widest feed-forward layer
+  // Numbers a token has between gate and down in the widest feed-forward layer: of all experts that
+  // it is sent to, and of the shared one.
+  int64_t inner = 0;
+  int64_t experts = 0;       // a layer; 0: none
+  int64_t experts_used = 0;  // by a token, the shared one not counted
   int64_t layers = 0;
   int64_t vocabulary = 0;
   int64_t context_trained = 0;  // positions the model was made for
 
   Matrix embedding;  // [vocabulary, width]
   float embedding_scale = 1;
+  float residual_scale = 1;  // of what each stage adds
   std::vector<Rope> ropes;
   std::vector<Stage> stages;  // two a layer
   Norm final_norm;
-  Linear output;  // [vocabulary, width]; often the embedding itself
+  Linear output;           // [vocabulary, width]; often the embedding itself
+  float output_scale = 1;  // positive
   float output_softcap = 0;
 
   // F32 vectors that the file holds in another type, or that were computed. Addresses stay put.

@@ -70,11 +70,21 @@ void visit_matrices(Network& network, Visit visit) {
       visit(attention->key.weight);
       visit(attention->value.weight);
       visit(attention->output.weight);
+    } else if (auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      visit(feed_forward->gate.weight);
+      visit(feed_forward->up.weight);
+      visit(feed_forward->down.weight);
     } else {
-      auto& feed_forward = std::get<FeedForwardStage>(stage);
-      visit(feed_forward.gate.weight);
-      visit(feed_forward.up.weight);
-      visit(feed_forward.down.weight);
+      auto& experts = std::get<ExpertStage>(stage);
+      visit(experts.router);
+      for (auto* matrix : {&experts.gate, &experts.up, &experts.down}) {
+        // Each expert must begin with a panel of its own.
+        if (matrix->rows / experts.experts % kRowsAPanel == 0) visit(*matrix);
+      }
+      visit(experts.shared_gate);
+      visit(experts.shared_up);
+      visit(experts.shared_down);
+      visit(experts.shared_router);
     }
   }
   visit(network.output.weight);
@@ -93,20 +103,23 @@ void visit_vectors(Network& network, Visit visit) {
   for (Stage& stage : network.stages) {
     if (auto* attention = std::get_if<AttentionStage>(&stage)) {
       norm(attention->before, network.width);
-      norm(attention->query_norm, network.head_size);
-      norm(attention->key_norm, network.head_size);
+      const bool span = attention->norms_span_heads;
+      norm(attention->query_norm, span ? attention->query.weight.rows : network.head_size);
+      norm(attention->key_norm, span ? attention->key.weight.rows : network.head_size);
       norm(attention->after, network.width);
       for (Linear* linear :
            {&attention->query, &attention->key, &attention->value, &attention->output}) {
         bias(*linear);
       }
-    } else {
-      auto& feed_forward = std::get<FeedForwardStage>(stage);
-      norm(feed_forward.before, network.width);
-      norm(feed_forward.after, network.width);
-      for (Linear* linear : {&feed_forward.gate, &feed_forward.up, &feed_forward.down}) {
+    } else if (auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      norm(feed_forward->before, network.width);
+      norm(feed_forward->after, network.width);
+      for (Linear* linear : {&feed_forward->gate, &feed_forward->up, &feed_forward->down}) {
         bias(*linear);
       }
+    } else {
+      auto& experts = std::get<ExpertStage>(stage);
+      norm(experts.before, network.width);
     }
   }
   norm(network.final_norm, network.width);

@@ -155,10 +155,18 @@ int64_t Engine::kv_blocks_free() const { return kv_->blocks_free(); }
 int64_t Engine::kv_blocks_max() const { return kv_->blocks_max(); }
 
 Bytes Engine::step_weight_bytes() const {
-  // All tensors but an embedding that is only looked up, a row a token.
+  // All tensors but an embedding that is only looked up, a row a token, and the experts that one
+  // token is not sent to.
   const Network& network = model_->network();
   const bool tied = network.output.weight.data == network.embedding.data;
-  return model_->file().tensor_bytes() - Bytes{tied ? 0 : network.embedding.bytes()};
+  int64_t unread = tied ? 0 : network.embedding.bytes();
+  for (const Stage& stage : network.stages) {
+    if (const auto* experts = std::get_if<ExpertStage>(&stage)) {
+      const int64_t all = experts->gate.bytes() + experts->up.bytes() + experts->down.bytes();
+      unread += all / experts->experts * (experts->experts - experts->used);
+    }
+  }
+  return model_->file().tensor_bytes() - Bytes{unread};
 }
 
 }  // namespace ration

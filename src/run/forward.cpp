@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "run/attention.h"
+#include "run/experts.h"
 #include "run/vocabulary.h"
 
 namespace ration {
@@ -41,19 +42,31 @@ class Pass {
     return private_rows() ? space_.own[static_cast<size_t>(worker)] : space_.shared;
   }
   bool private_rows() const { return tokens_ <= kPrivateTokens; }
-  void prepare_row(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
-                   const ActivationRows& rows, int64_t row, int worker);
+  void prepare(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+               const ActivationRows& rows, int64_t row, int worker) {
+    prepare_row(kernels_, x, norm, cols, formats, rows, row,
+                space_.normed[static_cast<size_t>(worker)]);
+  }
   void prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats);
   void prepare_private(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
                        int worker);
   void multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
                 int64_t stride);
   void project(const Linear& linear, const float* input, const Norm& after);
+  // y: the columns [share) of what a stage gives token t; changed.
+  void add_to_residual(int64_t t, Share share, float* y) {
+    const int64_t count = share.end - share.begin;
+    if (network_.residual_scale != 1) {
+      for (int64_t i = 0; i < count; ++i) y[i] *= network_.residual_scale;
+    }
+    kernels_.add(space_.residual + t * network_.width + share.begin, y, count);
+  }
   // Rows of a product, dealt to the workers.
   Dealer deal(const Matrix& weight) const {
     const int64_t least = tokens_ > kFewTokens ? kManyRows : kDealtBytes / weight.row_bytes();
     return Dealer(weight.rows, pool_.threads(), kRowStep, least);
   }
+  void normalise_whole(const AttentionStage& stage, int worker);
   void rotate_and_store(const AttentionStage& stage, int64_t layer, int worker);
   void place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t head, int worker);
 
@@ -95,31 +108,12 @@ void Pass::embed() {
   });
 }
 
-// x: [cols]; normalised first where the stage has a norm.
-void Pass::prepare_row(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
-                       const ActivationRows& rows, int64_t row, int worker) {
-  if (norm.present()) {
-    float* normed = space_.normed[static_cast<size_t>(worker)];
-    kernels_.rms_norm(x, norm.weight, norm.epsilon, cols, normed);
-    x = normed;
-  }
-  const auto put = [&](bool wanted, ActivationFormat format) {
-    if (!wanted) return;
-    kernels_.quantize(
-        format, x, cols,
-        rows.data[static_cast<size_t>(format)] + row * activation_row_bytes(format, cols));
-  };
-  put(formats.f32, ActivationFormat::kF32);
-  put(formats.int8x32, ActivationFormat::kInt8x32);
-  put(formats.int8x256, ActivationFormat::kInt8x256);
-}
-
 void Pass::prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats) {
   if (private_rows()) return;
   pool_.run([&](int worker) {
     const Share share = share_of(tokens_, worker, pool_.threads());
     for (int64_t t = share.begin; t < share.end; ++t) {
-      prepare_row(x + t * cols, norm, cols, formats, space_.shared, t, worker);
+      prepare(x + t * cols, norm, cols, formats, space_.shared, t, worker);
     }
   });
 }
@@ -128,8 +122,7 @@ void Pass::prepare_private(const float* x, const Norm& norm, int64_t cols, const
                            int worker) {
   if (!private_rows()) return;
   for (int64_t t = 0; t < tokens_; ++t) {
-    prepare_row(x + t * cols, norm, cols, formats, space_.own[static_cast<size_t>(worker)], t,
-                worker);
+    prepare(x + t * cols, norm, cols, formats, space_.own[static_cast<size_t>(worker)], t, worker);
   }
 }
 
@@ -147,7 +140,7 @@ void Pass::multiply(const Linear& linear, const ActivationRows& rows, Share shar
   }
 }
 
-// residual += after(linear(input)); input: [tokens, linear.weight.cols]
+// residual += scale * after(linear(input)); input: [tokens, linear.weight.cols]
 void Pass::project(const Linear& linear, const float* input, const Norm& after) {
   const int64_t width = network_.width;
   const int64_t cols = linear.weight.cols;
@@ -160,8 +153,7 @@ void Pass::project(const Linear& linear, const float* input, const Norm& after) 
       multiply(linear, rows_for(worker), share, space_.projected, width);
       if (after.present()) return;
       for (int64_t t = 0; t < tokens_; ++t) {
-        kernels_.add(space_.residual + t * width + share.begin,
-                     space_.projected + t * width + share.begin, share.end - share.begin);
+        add_to_residual(t, share, space_.projected + t * width + share.begin);
       }
     });
   });
@@ -171,7 +163,7 @@ void Pass::project(const Linear& linear, const float* input, const Norm& after) 
     for (int64_t t = share.begin; t < share.end; ++t) {
       float* y = space_.projected + t * width;
       kernels_.rms_norm(y, after.weight, after.epsilon, width, y);
-      kernels_.add(space_.residual + t * width, y, width);
+      add_to_residual(t, {0, width}, y);
     }
   });
 }
@@ -194,9 +186,22 @@ void Pass::run(const AttentionStage& stage, int64_t layer) {
     values.work(worker,
                 [&](Share share) { multiply(stage.value, rows, share, space_.value, kv_size); });
   });
+  if (stage.norms_span_heads) pool_.run([&](int worker) { normalise_whole(stage, worker); });
   pool_.run([&](int worker) { rotate_and_store(stage, layer, worker); });
   attention_.run(stage, layer);
   project(stage.output, space_.attended, stage.after);
+}
+
+// Queries and keys of whole tokens, where the norms span all heads.
+void Pass::normalise_whole(const AttentionStage& stage, int worker) {
+  const Share share = share_of(tokens_, worker, pool_.threads());
+  const auto normalise = [&](const Norm& norm, float* x, int64_t size) {
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      kernels_.rms_norm(x + t * size, norm.weight, norm.epsilon, size, x + t * size);
+    }
+  };
+  normalise(stage.query_norm, space_.query, network_.heads * network_.head_size);
+  normalise(stage.key_norm, space_.key, network_.kv_heads * network_.head_size);
 }
 
 // Each (token, head) of queries, keys and values is one piece of work.
@@ -215,7 +220,9 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
   const Rope& rope = network_.ropes[stage.rope];
   const auto pairs = static_cast<int64_t>(rope.frequencies.size());
   const auto turn = [&](float* head, const Norm& norm) {
-    if (norm.present()) kernels_.rms_norm(head, norm.weight, norm.epsilon, size, head);
+    if (norm.present() && !stage.norms_span_heads) {
+      kernels_.rms_norm(head, norm.weight, norm.epsilon, size, head);
+    }
     kernels_.rotate(head, space_.cosines[stage.rope] + t * pairs,
                     space_.sines[stage.rope] + t * pairs, pairs, rope.interleaved);
   };
@@ -273,8 +280,8 @@ int64_t Pass::write_logits() {
   pool_.run([&](int worker) {
     const Share share = share_of(rows, worker, pool_.threads());
     for (int64_t i = share.begin; i < share.end; ++i) {
-      prepare_row(space_.residual + wanted[static_cast<size_t>(i)] * width, network_.final_norm,
-                  width, formats, space_.shared, i, worker);
+      prepare(space_.residual + wanted[static_cast<size_t>(i)] * width, network_.final_norm, width,
+              formats, space_.shared, i, worker);
     }
   });
   const Activations x = space_.shared.view(format, rows, width);
@@ -296,8 +303,11 @@ int64_t forward(const ForwardContext& context, std::span<const BatchToken> batch
   for (const Stage& stage : context.network.stages) {
     if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
       pass.run(*attention, layer++);
+    } else if (const auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      pass.run(*feed_forward);
     } else {
-      pass.run(std::get<FeedForwardStage>(stage));
+      run_experts(context.network, std::get<ExpertStage>(stage), context.kernels, context.pool,
+                  context.workspace, static_cast<int64_t>(batch.size()));
     }
   }
   return pass.write_logits();

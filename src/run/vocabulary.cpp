@@ -22,10 +22,13 @@ int64_t VocabularyProduct::panels() const {
   return (network_.vocabulary + kRowsAPanel - 1) / kRowsAPanel;
 }
 
-// Bias and softcap, of bounds as of logits: neither changes their order.
+// Bias, scale and softcap, of bounds as of logits: none changes their order.
 void VocabularyProduct::finish(float* logits, int64_t begin, int64_t end) const {
   if (network_.output.bias) {
     kernels_.add(logits + begin, network_.output.bias + begin, end - begin);
+  }
+  if (network_.output_scale != 1) {
+    for (int64_t r = begin; r < end; ++r) logits[r] *= network_.output_scale;
   }
   const float cap = network_.output_softcap;
   if (cap <= 0) return;

@@ -35,12 +35,50 @@ Formats formats_of_network(const Kernels& kernels, const Network& network) {
     if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
       add({&attention->query.weight, &attention->key.weight, &attention->value.weight,
            &attention->output.weight});
+    } else if (const auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      add({&feed_forward->gate.weight, &feed_forward->up.weight, &feed_forward->down.weight});
     } else {
-      const auto& feed_forward = std::get<FeedForwardStage>(stage);
-      add({&feed_forward.gate.weight, &feed_forward.up.weight, &feed_forward.down.weight});
+      const auto& experts = std::get<ExpertStage>(stage);
+      add({&experts.router, &experts.gate, &experts.up, &experts.down});
+      if (!experts.shared_router.empty()) add({&experts.shared_router});
+      if (experts.shared_inner() == 0) continue;
+      add({&experts.shared_gate, &experts.shared_up, &experts.shared_down});
     }
   }
   return formats;
+}
+
+// The widest row that any matrix is multiplied with.
+int64_t widest_of(const Network& network) {
+  int64_t widest = std::max(network.width, network.heads * network.head_size);
+  for (const Stage& stage : network.stages) {
+    if (const auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      widest = std::max(widest, feed_forward->down.weight.cols);
+    } else if (const auto* experts = std::get_if<ExpertStage>(&stage)) {
+      widest = std::max({widest, experts->inner(), experts->shared_inner()});
+    }
+  }
+  return widest;
+}
+
+// What experts read: formats of a token and of a slot, numbers a slot.
+struct ExpertNeeds {
+  Formats token;
+  Formats slot;
+  int64_t inner = 0;
+};
+
+ExpertNeeds expert_needs(const Kernels& kernels, const Network& network) {
+  ExpertNeeds needs;
+  for (const Stage& stage : network.stages) {
+    const auto* experts = std::get_if<ExpertStage>(&stage);
+    if (!experts) continue;
+    needs.token.add(kernels.format_of(experts->gate.dtype));
+    needs.token.add(kernels.format_of(experts->up.dtype));
+    needs.slot.add(kernels.format_of(experts->down.dtype));
+    needs.inner = std::max(needs.inner, experts->inner());
+  }
+  return needs;
 }
 
 // Hands out 64-byte aligned parts of one allocation.
@@ -77,6 +115,20 @@ Formats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> 
   return formats;
 }
 
+void prepare_row(const Kernels& kernels, const float* x, const Norm& norm, int64_t cols,
+                 const Formats& formats, const ActivationRows& rows, int64_t row, float* normed) {
+  if (norm.present()) {
+    kernels.rms_norm(x, norm.weight, norm.epsilon, cols, normed);
+    x = normed;
+  }
+  for (const ActivationFormat format : kFormats) {
+    if (!wants(formats, format)) continue;
+    kernels.quantize(
+        format, x, cols,
+        rows.data[static_cast<size_t>(format)] + row * activation_row_bytes(format, cols));
+  }
+}
+
 Activations ActivationRows::view(ActivationFormat format, int64_t tokens, int64_t cols) const {
   CHECK(tokens <= capacity);
   return {format, tokens, cols, data[static_cast<size_t>(format)],
@@ -88,7 +140,7 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
   const int64_t n = options.step_tokens_max;
   const int64_t query_size = network.heads * network.head_size;
   const int64_t kv_size = network.kv_heads * network.head_size;
-  const int64_t widest = std::max({network.width, query_size, network.inner});
+  const int64_t widest = widest_of(network);
   const Formats formats = formats_of_network(kernels, network);
   Cutter cut(base);
   residual = cut.floats(n * network.width);
@@ -105,19 +157,19 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
     cosines.push_back(cut.floats(n * pairs));
     sines.push_back(cut.floats(n * pairs));
   }
-  const auto activation_rows = [&](int64_t rows) {
+  const auto activation_rows = [&](int64_t rows, int64_t cols, const Formats& wanted) {
     ActivationRows result;
     result.capacity = rows;
     for (ActivationFormat format : kFormats) {
-      if (!wants(formats, format)) continue;
+      if (!wants(wanted, format)) continue;
       result.data[static_cast<size_t>(format)] =
-          cut.bytes(rows * activation_row_bytes(format, widest));
+          cut.bytes(rows * activation_row_bytes(format, cols));
     }
     return result;
   };
-  shared = activation_rows(std::max(n, options.logit_rows_max));
+  shared = activation_rows(std::max(n, options.logit_rows_max), widest, formats);
   for (int worker = 0; worker < threads; ++worker) {
-    own.push_back(activation_rows(kPrivateTokens));
+    own.push_back(activation_rows(kPrivateTokens, widest, formats));
     normed.push_back(cut.floats(widest));
   }
   const int64_t group = network.heads / network.kv_heads;
@@ -125,6 +177,24 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
   attend_slot_count = kAttendSlots * threads + 1;
   attend_slots =
       cut.floats(attend_slot_count * attend_rows * (attend_columns_of(network.head_size) + 2));
+  if (network.experts == 0) return cut.used();
+  const ExpertNeeds needs = expert_needs(kernels, network);
+  const int64_t slot_count = n * network.experts_used;
+  const auto ints = [&](int64_t count) { return reinterpret_cast<int32_t*>(cut.floats(count)); };
+  routes = {.logits = cut.floats(n * network.experts),
+            .shared_logits = cut.floats(n),
+            .ids = ints(slot_count),
+            .weights = cut.floats(slot_count),
+            .ends = ints(network.experts),
+            .tokens = ints(slot_count),
+            .slot_weights = cut.floats(slot_count)};
+  slots = activation_rows(slot_count, needs.inner, needs.slot);
+  for (int worker = 0; worker < threads; ++worker) {
+    own_slots.push_back(
+        activation_rows(kPrivateTokens * network.experts_used, needs.inner, needs.slot));
+    gathered.push_back(activation_rows(n, network.width, needs.token));
+    expert_out.push_back(cut.floats(n * kExpertRows));
+  }
   return cut.used();
 }
 

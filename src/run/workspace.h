@@ -31,6 +31,26 @@ struct ActivationRows {
   Activations view(ActivationFormat format, int64_t tokens, int64_t cols) const;
 };
 
+// Which tokens of the batch go where. A slot is one token at one expert; slots are in the order of
+// experts, those of an expert in the order of tokens. Borrowed from the workspace.
+struct ExpertRoutes {
+  float* logits = nullptr;         // [n, experts] of the router
+  float* shared_logits = nullptr;  // [n] of the shared expert's
+  int32_t* ids = nullptr;          // [n, used] by token, the best first
+  float* weights = nullptr;        // [n, used] of these
+  int32_t* ends = nullptr;         // [experts] one past an expert's last slot
+  int32_t* tokens = nullptr;       // [n * used] by slot
+  float* slot_weights = nullptr;   // [n * used] by slot
+};
+
+// One row in each of the wanted formats, normalised first where there is a norm. x: [cols]; normed:
+// [cols], scratch.
+void prepare_row(const Kernels& kernels, const float* x, const Norm& norm, int64_t cols,
+                 const Formats& formats, const ActivationRows& rows, int64_t row, float* normed);
+
+// Rows of an expert's down projection that a worker computes before it adds them up.
+inline constexpr int64_t kExpertRows = 128;
+
 // Up to this many tokens every worker quantises all of them for itself: cheaper than a barrier.
 inline constexpr int64_t kPrivateTokens = 4;
 
@@ -56,8 +76,8 @@ class Workspace {
   float* key = nullptr;         // [n, kv_heads * head_size]
   float* value = nullptr;       // [n, kv_heads * head_size]
   float* attended = nullptr;    // [n, heads * head_size]
-  float* gate = nullptr;        // [n, inner]
-  float* up = nullptr;          // [n, inner]
+  float* gate = nullptr;        // [n, inner]; of experts: [n * used, expert's], [n, shared one's]
+  float* up = nullptr;          // as gate
   float* projected = nullptr;   // [n, width]
   float* logits = nullptr;      // [logit_rows_max, vocabulary]
   std::vector<float*> cosines;  // by rope: [n, pairs]
@@ -70,6 +90,12 @@ class Workspace {
   float* attend_slots = nullptr;
   int64_t attend_slot_count = 0;
   int64_t attend_rows = 0;
+  // Of networks with experts, `used` for a token.
+  ExpertRoutes routes;
+  ActivationRows slots;                   // [n * used] rows: what the experts' down reads
+  std::vector<ActivationRows> own_slots;  // by worker: [kPrivateTokens * used] rows
+  std::vector<ActivationRows> gathered;   // by worker: [n] rows, one expert's tokens
+  std::vector<float*> expert_out;         // by worker: [n, kExpertRows]
 
  private:
   Workspace() = default;

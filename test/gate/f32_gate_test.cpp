@@ -78,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(EveryVariant, TinyGate,
                                            "llama-linear", "llama-yarn", "mistral", "qwen2",
                                            "qwen2-yarn", "qwen3-tied", "qwen3-untied", "gemma3",
                                            "gemma3-linear", "gemma3-softcap", "phi3-long",
-                                           "phi3-partial"),
+                                           "phi3-partial", "mixtral", "qwen2moe", "qwen3moe",
+                                           "olmoe", "granitemoe", "granite-shared"),
                          test_name);
 
 // A tiny model's file with one thing changed.
@@ -168,6 +169,17 @@ TEST(F32Gate, is_not_passed_when_anything_that_matters_is_changed) {
       {"gemma3", "gemma3.attention.sliding_window", plus(1)},
       {"gemma3", "gemma3.attention.sliding_window", plus(-1)},
       {"gemma3-softcap", "gemma3.final_logit_softcapping", times(1.05f)},
+      {"mixtral", "llama.expert_used_count", plus(-1)},
+      {"qwen2moe", "qwen2moe.expert_used_count", plus(1)},
+      {"olmoe", "olmoe.expert_used_count", plus(1)},
+      {"qwen2moe", "blk.1.ffn_gate_inp_shexp.weight", all(0, 32)},
+      {"olmoe", "blk.1.attn_q_norm.weight", all(1, 32)},
+      {"olmoe", "blk.1.attn_k_norm.weight", all(1, 32)},
+      {"granitemoe", "granitemoe.embedding_scale", times(1.05f)},
+      {"granitemoe", "granitemoe.residual_scale", times(1.05f)},
+      {"granitemoe", "granitemoe.attention.scale", times(1.05f)},
+      {"granite-shared", "granitemoe.logit_scale", times(1.05f)},
+      {"granite-shared", "blk.1.ffn_down_shexp.weight", all(0, 40)},
   };
   for (const Change& change : changes) {
     const auto model = load_changed(change);

@@ -95,7 +95,7 @@ TEST_P(EveryModel, logits_do_not_depend_on_who_else_is_in_the_batch) {
 
 INSTANTIATE_TEST_SUITE_P(Families, EveryModel,
                          ::testing::Values("llama-gqa", "qwen2", "qwen3-tied", "gemma3",
-                                           "phi3-partial"),
+                                           "phi3-partial", "qwen2moe"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::ranges::replace(name, '-', '_');

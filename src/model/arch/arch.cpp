@@ -12,11 +12,15 @@ namespace ration {
 namespace {
 
 constexpr std::array kFamilies{
-    Family{"llama", load_llama, "SmolLM2, TinyLlama, Llama 2 and 3, Mistral"},
+    Family{"llama", load_llama, "SmolLM2, TinyLlama, Llama 2 and 3, Mistral, Mixtral"},
     Family{"qwen2", load_qwen2, "Qwen2, Qwen2.5"},
     Family{"qwen3", load_qwen3, "Qwen3, dense"},
     Family{"gemma3", load_gemma3, "Gemma 3, text"},
     Family{"phi3", load_phi3, "Phi-3, Phi-3.5, Phi-4-mini"},
+    Family{"qwen2moe", load_qwen2moe, "Qwen1.5 and Qwen2 with experts"},
+    Family{"qwen3moe", load_qwen3moe, "Qwen3 with experts"},
+    Family{"olmoe", load_olmoe, "OLMoE"},
+    Family{"granitemoe", load_granitemoe, "Granite 3 with experts"},
 };
 
 }  // namespace

@@ -30,5 +30,9 @@ Result<Network> load_qwen2(const Gguf& file);
 Result<Network> load_qwen3(const Gguf& file);
 Result<Network> load_gemma3(const Gguf& file);
 Result<Network> load_phi3(const Gguf& file);
+Result<Network> load_qwen2moe(const Gguf& file);
+Result<Network> load_qwen3moe(const Gguf& file);
+Result<Network> load_olmoe(const Gguf& file);
+Result<Network> load_granitemoe(const Gguf& file);
 
 }  // namespace ration

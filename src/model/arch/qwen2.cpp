@@ -10,14 +10,7 @@ Result<Network> load_qwen2(const Gguf& file) {
   in.refuse_window(network);
   network.ropes = {in.rope(network, /*interleaved=*/false)};
   for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
-    AttentionStage attention = in.attention(network, layer);
-    for (const Linear* projection : {&attention.query, &attention.key, &attention.value}) {
-      if (!in.failed() && !projection->bias) {
-        in.fail({Code::kCorrupt, "a bias of attn_q, attn_k or attn_v is missing in layer " +
-                                     std::to_string(layer)});
-      }
-    }
-    network.stages.emplace_back(attention);
+    network.stages.emplace_back(in.biased_attention(network, layer));
     network.stages.emplace_back(in.feed_forward(network, layer));
   }
   return in.finish(std::move(network));

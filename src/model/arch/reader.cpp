@@ -8,7 +8,8 @@
 
 namespace ration {
 
-NetworkReader::NetworkReader(const Gguf& file) : file_(file) {
+NetworkReader::NetworkReader(const Gguf& file, std::set<std::string_view> known)
+    : file_(file), known_(std::move(known)) {
   Result<std::string_view> architecture = file.get_string("general.architecture");
   if (architecture) {
     architecture_ = *architecture;
@@ -150,7 +151,6 @@ Norm NetworkReader::norm(Network& network, const std::string& name, int64_t n) {
 }
 
 Network NetworkReader::common() {
-  constexpr int64_t kSizeMax = 1 << 24;
   Network network;
   network.family = architecture_;
   network.width = required_int("embedding_length", 1, kSizeMax);
@@ -196,12 +196,13 @@ void NetworkReader::refuse_unknown_arithmetic() {
   for (const char* key : {"attention.scale", "attention.clamp_kqv", "attn_logit_softcapping",
                           "attention.temperature_scale", "logit_scale", "embedding_scale",
                           "residual_scale", "rope.dimension_sections"}) {
-    if (has_key(key)) {
+    if (has_key(key) && !known_.contains(key)) {
       fail({Code::kUnsupported, fmt::format("key '{}' is not one that family {} has as we know it",
                                             full_key(key), architecture_)});
     }
   }
   for (const char* key : {"expert_count", "nextn_predict_layers"}) {
+    if (known_.contains(key)) continue;
     if (const int64_t count = int_or(key, 0, 0, 65536); count > 0) {
       fail({Code::kUnsupported, fmt::format("key '{}': found {}, wanted 0", full_key(key), count)});
     }
@@ -264,6 +265,17 @@ AttentionStage NetworkReader::attention(Network& network, int64_t layer) {
   }
   stage.output = linear(network, block + "attn_output", network.width, query_rows);
   stage.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(network.head_size)));
+  return stage;
+}
+
+AttentionStage NetworkReader::biased_attention(Network& network, int64_t layer) {
+  AttentionStage stage = attention(network, layer);
+  for (const Linear* projection : {&stage.query, &stage.key, &stage.value}) {
+    if (!failed() && !projection->bias) {
+      fail({Code::kCorrupt,
+            fmt::format("a bias of attn_q, attn_k or attn_v is missing in layer {}", layer)});
+    }
+  }
   return stage;
 }
 

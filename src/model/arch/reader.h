@@ -16,10 +16,23 @@
 
 namespace ration {
 
+// No size or count of a model is larger.
+inline constexpr int64_t kSizeMax = 1 << 24;
+
+// What a family knows of its experts beside their number.
+struct ExpertShape {
+  int64_t inner = 0;           // of one expert
+  int64_t shared_inner = 0;    // of the one that sees every token; 0: there is none
+  bool shared_router = false;  // its output is multiplied by a sigmoid
+  bool renormalised = false;   // the weights of the chosen ones add up to 1
+};
+
 // single-thread; used once, for one network.
 class NetworkReader {
  public:
-  explicit NetworkReader(const Gguf& file);
+  // known: keys that change the arithmetic of some families and that this one has too; a file of
+  // another family that has them is refused.
+  explicit NetworkReader(const Gguf& file, std::set<std::string_view> known = {});
 
   // Sizes, embedding, final norm and output: what every family has under the same names.
   Network common();
@@ -49,6 +62,12 @@ class NetworkReader {
   // The stages most families share: attn_norm, attn_q/k/v (or attn_qkv), attn_output, ffn_*.
   AttentionStage attention(Network& network, int64_t layer);
   FeedForwardStage feed_forward(Network& network, int64_t layer);
+  // As feed_forward(), where every query, key and value matrix must have a bias.
+  AttentionStage biased_attention(Network& network, int64_t layer);
+  // ffn_norm, ffn_gate_inp, ffn_*_exps and, where the shape says so, ffn_*_shexp. use_experts()
+  // comes first: it reads how many there are, and refuses keys that would weight them otherwise.
+  void use_experts(Network& network, const ExpertShape& shape);
+  ExpertStage experts(Network& network, const ExpertShape& shape, int64_t layer);
 
   // Rotation as the rope.* keys and rope_* tensors describe it; `base` is used when rope.freq_base
   // is absent. kUnsupported names a scaling kind we do not know.
@@ -68,6 +87,7 @@ class NetworkReader {
     return architecture_ + "." + std::string(key);
   }
   const GgufTensor* take(const std::string& name, int64_t rows, int64_t cols, bool required);
+  Matrix expert_matrix(const std::string& name, int64_t experts, int64_t rows, int64_t cols);
   void split_fused(Network& network, const std::string& name, AttentionStage& stage);
   int64_t rotated_pairs(const Network& network);
   void apply_yarn(Rope& rope, const Network& network, double base, double factor);
@@ -75,6 +95,7 @@ class NetworkReader {
   void refuse_unknown_arithmetic();
 
   const Gguf& file_;
+  const std::set<std::string_view> known_;
   std::string architecture_;
   std::set<std::string, std::less<>> taken_;
   std::optional<Error> error_;

@@ -1,0 +1,28 @@
+// Qwen3 with experts: Qwen3's attention, weights of the chosen experts renormalised.
+#include <fmt/core.h>
+
+#include "model/arch/arch.h"
+#include "model/arch/reader.h"
+
+namespace ration {
+
+Result<Network> load_qwen3moe(const Gguf& file) {
+  NetworkReader in(file, {"expert_count"});
+  Network network = in.common();
+  in.refuse_window(network);
+  network.ropes = {in.rope(network, /*interleaved=*/false)};
+  const ExpertShape shape{.inner = in.required_int("expert_feed_forward_length", 1, kSizeMax),
+                          .renormalised = true};
+  in.use_experts(network, shape);
+  for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
+    const std::string block = fmt::format("blk.{}.", layer);
+    AttentionStage attention = in.attention(network, layer);
+    attention.query_norm = in.norm(network, block + "attn_q_norm", network.head_size);
+    attention.key_norm = in.norm(network, block + "attn_k_norm", network.head_size);
+    network.stages.emplace_back(attention);
+    network.stages.emplace_back(in.experts(network, shape, layer));
+  }
+  return in.finish(std::move(network));
+}
+
+}  // namespace ration
