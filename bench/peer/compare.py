@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Measures Ration beside llama.cpp: same file, same threads, in alternation.
 
-    compare.py --llama-bin DIR --ration PATH [--rounds 5] [--threads N] [--prefill 128]
-               [--decode 64] [--depth 0] [--out RESULT.json] MODEL.gguf...
+    compare.py --llama-bin DIR --ration PATH [--sections speed,depth,...] [--rounds 5 | --quick]
+               [--threads N] [--decode 64] [--out RESULT.json] MODEL.gguf...
 
-Each round runs llama-bench and `ration bench --json` once, in turns which goes first, so that a
-machine that slows down slows both. Only the ratios mean anything: printed are Ration / llama.cpp,
-median, least and most over the rounds. The JSON holds every figure and the machine's description.
+Each round runs both programs once, in turns which goes first, so that a machine that slows down
+slows both. Only the ratios mean anything: printed is how many times better Ration is (its rate over
+the other's, or the other's time or memory over its own): median, least and most over the rounds.
+The JSON holds every figure, the machine's description and its roofs. The sections:
+
 """
 
 import argparse
@@ -16,100 +18,27 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
-KINDS = ("prefill", "decode")
+from programs import fields
+from sections import SECTIONS
+
 INSTRUCTIONS = ("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vbmi",
                 "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16")
 
 
-def field(path, name):
-    """The value of a `name : value` line of a file in /proc, or "" where there is none."""
-    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return ""
-
-
 def describe_machine():
-    flags = set(field("/proc/cpuinfo", "flags").split())
+    cpu = fields("/proc/cpuinfo")
+    flags = set(cpu.get("flags", "").split())
     return {
-        "cpu": field("/proc/cpuinfo", "model name"),
+        "cpu": cpu.get("model name", ""),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cpus": os.cpu_count(),
         "cpus_usable": len(os.sched_getaffinity(0)),
-        "last_level_cache": field("/proc/cpuinfo", "cache size"),
-        "memory_bytes": 1024 * int(field("/proc/meminfo", "MemTotal").split()[0]),
+        "last_level_cache": cpu.get("cache size", ""),
+        "memory_bytes": 1024 * int(fields("/proc/meminfo")["MemTotal"].split()[0]),
         "kernel": os.uname().release,
     }
-
-
-def run(command):
-    """Standard output of a command; a failed one ends the program with its words."""
-    try:
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    except OSError as error:
-        sys.exit(f"compare.py: cannot run {command[0]}: {error.strerror}")
-    if done.returncode != 0:
-        sys.exit(f"compare.py: {' '.join(map(str, command))} ended with {done.returncode}:\n"
-                 f"{done.stderr.strip()}")
-    return done.stdout
-
-
-def measure_llama(arguments, model):
-    command = [arguments.llama_bin / "llama-bench", "-m", model, "-t", arguments.threads,
-               "-p", arguments.prefill, "-n", arguments.decode, "-d", arguments.depth,
-               "-r", 1, "-o", "json"]
-    rates, entries = {}, json.loads(run(command))
-    for entry in entries:
-        kind = "prefill" if entry["n_prompt"] > 0 else "decode"
-        rates[kind] = entry["avg_ts"]
-    return rates, f"{entries[0]['build_commit']} (build {entries[0]['build_number']})"
-
-
-def measure_ration(arguments, model):
-    command = [arguments.ration, "bench", model, "--prefill", arguments.prefill,
-               "--decode", arguments.decode, "--threads", arguments.threads, "--json"]
-    if arguments.depth:
-        command += ["--depth", arguments.depth]
-    answer = json.loads(run(command))
-    return {kind: answer[kind]["tokens_per_second"] for kind in KINDS}, answer
-
-
-def summary(values):
-    return {"median": round(statistics.median(values), 4), "least": round(min(values), 4),
-            "most": round(max(values), 4)}
-
-
-def compare(arguments, model):
-    rounds, build, last = [], "", {}
-    for number in range(arguments.rounds):
-        figures = {"load_average": os.getloadavg()[0]}
-        for who in ("llama", "ration") if number % 2 == 0 else ("ration", "llama"):
-            if who == "llama":
-                figures[who], build = measure_llama(arguments, model)
-            else:
-                figures[who], last = measure_ration(arguments, model)
-        rounds.append(figures)
-        print(f"  round {number + 1}: " + ", ".join(
-            f"{kind} {figures['ration'][kind]:.1f} beside {figures['llama'][kind]:.1f} tokens/s"
-            for kind in KINDS), flush=True)
-    result = {"model": model.name, "bytes": model.stat().st_size, "sha256": sha256(model),
-              "llama_build": build, "ration_settings": settings(last)}
-    for kind in KINDS:
-        result[kind] = {
-            "ratio": summary([round_["ration"][kind] / round_["llama"][kind] for round_ in rounds]),
-            "ration_tokens_per_second": summary([round_["ration"][kind] for round_ in rounds]),
-            "llama_tokens_per_second": summary([round_["llama"][kind] for round_ in rounds]),
-        }
-    return result | {"rounds": rounds}
-
-
-def settings(answer):
-    """What `ration bench` says beside its rates: instruction set, bytes and so on."""
-    return {key: value for key, value in answer.items() if key not in KINDS}
 
 
 def sha256(path):
@@ -117,41 +46,111 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def summary(values):
+    return {"median": round(statistics.median(values), 4), "least": round(min(values), 4),
+            "most": round(max(values), 4)}
+
+
+def better(ours, theirs, more_is_better):
+    """How many times better; None where nothing can be said (a time of nothing, say)."""
+    above, below = (ours, theirs) if more_is_better else (theirs, ours)
+    return above / below if above > 0 and below > 0 else None
+
+
+def measure(section, rounds):
+    """{figure: {unit, ration, llama, times_better}} of one section of one model."""
+    seen = []
+    for number in range(rounds):
+        figures = {"load_average": os.getloadavg()[0]}
+        for who in ("llama", "ration") if number % 2 == 0 else ("ration", "llama"):
+            if ask := getattr(section, who):
+                figures[who] = ask()
+        seen.append(figures)
+    result = {}
+    for figure, (unit, more_is_better) in section.UNITS.items():
+        entry = {"unit": unit, "ration": summary([round_["ration"][figure] for round_ in seen])}
+        if section.llama:
+            entry["llama"] = summary([round_["llama"][figure] for round_ in seen])
+            ratios = [better(round_["ration"][figure], round_["llama"][figure], more_is_better)
+                      for round_ in seen]
+            entry["times_better"] = None if None in ratios else summary(ratios)
+        result[figure] = entry
+    return result, seen
+
+
+def show(figure, entry):
+    ratio = entry.get("times_better")
+    ours, theirs = entry["ration"]["median"], entry.get("llama", {}).get("median")
+    text = f"  {figure:17} {ours:>9.4g} {entry['unit']:11}"
+    if theirs is not None:
+        text += f" llama.cpp {theirs:>9.4g}"
+    if ratio:
+        text += f"   {ratio['median']:.2f} x ({ratio['least']:.2f} to {ratio['most']:.2f})"
+    print(text, flush=True)
+
+
+def compare(options, model):
+    entry = {"model": model.name, "bytes": model.stat().st_size, "sha256": sha256(model),
+             "sections": {}}
+    busiest = 0.0
+    for name in options.sections:
+        section = SECTIONS[name](options, model)
+        figures, rounds = measure(section, options.rounds)
+        entry["sections"][name] = {"figures": figures, "rounds": rounds}
+        entry.setdefault("said", {}).update(section.said)
+        busiest = max([busiest, *(round_["load_average"] for round_ in rounds)])
+        for figure, values in figures.items():
+            show(figure, values)
+    roofs = entry.get("said", {}).get("roofs")
+    if roofs:
+        print(f"  roofs: {roofs['read_gigabytes_per_second']} GB/s read, "
+              f"{roofs['int8_gigaops_per_second']} GOP/s of 8-bit products")
+    return entry, busiest
+
+
+def parse(arguments):
+    sections = "\n".join(f"  {name:8} {kind.__doc__.splitlines()[0]}"
+                         for name, kind in SECTIONS.items())
+    parser = argparse.ArgumentParser(description=__doc__ + sections,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama-bin", required=True, type=pathlib.Path,
-                        help="the folder with llama-bench")
+                        help="the folder with llama-bench, llama-batched-bench and llama-server")
     parser.add_argument("--ration", required=True, type=pathlib.Path, help="the ration program")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="default: all")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, and less of idling")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--prefill", type=int, default=128)
-    parser.add_argument("--decode", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=0)
+    parser.add_argument("--decode", type=int, default=64, help="tokens of an answer")
     parser.add_argument("--out", type=pathlib.Path, help="where the JSON goes")
     parser.add_argument("models", nargs="+", type=pathlib.Path)
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
+    options = parser.parse_args(arguments)
+    options.sections = options.sections.split(",")
+    if unknown := [name for name in options.sections if name not in SECTIONS]:
+        parser.error(f"no section is called {unknown[0]}; there are {', '.join(SECTIONS)}")
+    if options.quick:
+        options.rounds = 1
+    if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    result = {
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
-        "threads": arguments.threads, "prefill_tokens": arguments.prefill,
-        "decode_tokens": arguments.decode, "depth": arguments.depth, "models": [],
-    }
-    for model in arguments.models:
+    options.idle_seconds = 5 if options.quick else 20
+    return options
+
+
+def main():
+    options = parse(sys.argv[1:])
+    result = {"when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+              "machine": describe_machine(), "threads": options.threads,
+              "decode_tokens": options.decode, "models": []}
+    busiest = 0.0
+    for model in options.models:
         print(model.name, flush=True)
-        entry = compare(arguments, model)
+        entry, load = compare(options, model)
         result["models"].append(entry)
-        for kind in KINDS:
-            ratio = entry[kind]["ratio"]
-            print(f"  {kind}: {ratio['median']:.2f} of llama.cpp "
-                  f"({ratio['least']:.2f} to {ratio['most']:.2f})", flush=True)
-    busiest = max(round_["load_average"] for entry in result["models"] for round_ in entry["rounds"])
-    if busiest > arguments.threads + 0.5:
+        busiest = max(busiest, load)
+        if options.out:  # as far as it is: a long measurement may be stopped
+            options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if busiest > options.threads + 0.5:
         print(f"others were at work: the load average reached {busiest:.1f}, wanted about "
-              f"{arguments.threads}; measure again on a quiet machine")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+              f"{options.threads}; measure again on a quiet machine")
 
 
 if __name__ == "__main__":

@@ -1,56 +1,93 @@
-// ration bench: tokens a second of prefill and of decode, as the engine runs them, and the bytes
-// they read.
+// ration bench: how fast prompts are read and answers written, and how near that is to what this
+// machine can do.
 #include <fmt/core.h>
 
 #include <algorithm>
 
+#include "app/bench_report.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/interrupt.h"
 #include "app/output.h"
 #include "app/session.h"
 #include "base/rng.h"
-#include "base/text.h"
 
 namespace ration {
 namespace {
 
-// Seconds of each round.
-struct Timings {
-  std::vector<double> seconds;
+constexpr int64_t kFirstPrompt = 16;  // tokens before the first token of an answer
 
-  double median() const {
-    std::vector<double> sorted = seconds;
-    std::ranges::sort(sorted);
-    const size_t n = sorted.size();
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+// What a step of `network` comes to, by the shapes of its matrices.
+struct Arithmetic {
+  double parameters = 0;         // multiplied for every token
+  double output_parameters = 0;  // and for every token whose logits are wanted
+  std::vector<int64_t> windows;  // of the attention stages; 0: none
+};
+
+Arithmetic arithmetic_of(const Network& network) {
+  Arithmetic sum;
+  const auto add = [&](std::initializer_list<const Linear*> linears) {
+    for (const Linear* linear : linears) {
+      sum.parameters += static_cast<double>(linear->weight.rows * linear->weight.cols);
+    }
+  };
+  for (const Stage& stage : network.stages) {
+    if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
+      add({&attention->query, &attention->key, &attention->value, &attention->output});
+      sum.windows.push_back(attention->window);
+    } else {
+      const auto& feed_forward = std::get<FeedForwardStage>(stage);
+      add({&feed_forward.gate, &feed_forward.up, &feed_forward.down});
+    }
   }
-  double least() const { return *std::ranges::min_element(seconds); }
-  double most() const { return *std::ranges::max_element(seconds); }
+  const Matrix& output = network.output.weight;
+  sum.output_parameters = static_cast<double>(output.rows * output.cols);
+  return sum;
+}
+
+// Keeps the energy meter's account of one kind of work open.
+struct Account {
+  uint64_t id = 0;
+  int64_t tokens = 0;
 };
 
 class Bench {
  public:
   Bench(Session& session, const Settings& settings)
-      : session_(session), settings_(settings), rng_(settings.seed.value_or(1)) {}
+      : session_(session),
+        settings_(settings),
+        rng_(settings.seed.value_or(1)),
+        arithmetic_(arithmetic_of(session.model->network())),
+        cached_token_bytes_(static_cast<double>(
+            Engine::kv_block_bytes(session.model->network()).count / kKvBlockTokens)) {}
 
-  Status run();
-  std::string to_json() const;
-  std::string to_text() const;
+  Result<BenchReport> run();
 
  private:
+  using Sequences = std::vector<std::unique_ptr<Sequence>>;
+
   std::vector<Token> random_tokens(int64_t count);
+  double cache_bytes(int64_t positions) const;
+  Status step(std::span<const StepItem> items, Account* account);
   // Feeds a prompt in the largest steps the engine takes.
-  Status prefill(Sequence& sequence, int64_t count);
-  Status decode_round();
-  std::string rates(const Timings& timings, int64_t tokens) const;
-  double decode_gigabytes_per_second() const;
+  Status prefill(Sequence& sequence, int64_t count, Account* account);
+  Status first_token(BenchReport& report);
+  Status fill(Sequences& sequences, int64_t depth);
+  Status prefill_round(BenchWork& work);
+  // Every sequence goes on by the tokens to decode, and back again.
+  Status decode_round(BenchWork& work, Sequences& sequences, Account& account);
+  Status rounds(BenchReport& report);
+  BenchWork prefill_work() const;
+  BenchWork decode_work(int64_t depth) const;
+  Energy energy_of(const Account& account);
+  BenchReport head() const;
 
   Session& session_;
   const Settings& settings_;
   Rng rng_;
-  Timings prefill_;
-  Timings decode_;
+  const Arithmetic arithmetic_;
+  const double cached_token_bytes_;
+  Account prefill_account_{.id = 1}, decode_account_{.id = 2}, shallow_account_{.id = 3};
 };
 
 std::vector<Token> Bench::random_tokens(int64_t count) {
@@ -60,31 +97,78 @@ std::vector<Token> Bench::random_tokens(int64_t count) {
   return tokens;
 }
 
-Status Bench::prefill(Sequence& sequence, int64_t count) {
+// What attention reads for a token that sees `positions` of them.
+double Bench::cache_bytes(int64_t positions) const {
+  double seen = 0;
+  for (int64_t window : arithmetic_.windows) {
+    seen += static_cast<double>(window > 0 ? std::min(window, positions) : positions);
+  }
+  return seen / static_cast<double>(arithmetic_.windows.size()) * cached_token_bytes_;
+}
+
+Status Bench::step(std::span<const StepItem> items, Account* account) {
+  if (interrupted()) return Error{Code::kCancelled, "interrupted"};
+  const double start_seconds = process_cpu_seconds();
+  if (Status stepped = session_.engine->step(items); !stepped) return stepped;
+  if (!account) return {};
+  RequestWork work{.request = account->id};
+  for (const StepItem& item : items) {
+    work.tokens += static_cast<int64_t>(item.tokens.size());
+    work.own_bytes += Bytes{static_cast<int64_t>(cache_bytes(item.sequence->length()))};
+  }
+  account->tokens += work.tokens;
+  session_.attributor->step({.cpu_seconds = process_cpu_seconds() - start_seconds,
+                             .shared_bytes = session_.engine->step_weight_bytes(),
+                             .requests = {&work, 1}});
+  return {};
+}
+
+Status Bench::prefill(Sequence& sequence, int64_t count, Account* account) {
   const std::vector<Token> tokens = random_tokens(count);
-  const int64_t step = session_.engine->options().step_tokens_max;
-  for (int64_t begin = 0; begin < count; begin += step) {
-    if (interrupted()) return Error{Code::kCancelled, "interrupted"};
-    const int64_t size = std::min(step, count - begin);
+  const int64_t most = session_.engine->options().step_tokens_max;
+  for (int64_t begin = 0; begin < count; begin += most) {
+    const int64_t size = std::min(most, count - begin);
     const StepItem item{
         .sequence = &sequence,
         .tokens = std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(size)),
         .wants_logits = begin + size == count};
-    if (Status stepped = session_.engine->step({&item, 1}); !stepped) return stepped;
+    if (Status stepped = step({&item, 1}, account); !stepped) return stepped;
   }
   return {};
 }
 
-Status Bench::decode_round() {
-  std::vector<std::unique_ptr<Sequence>> sequences;
+// Touches every page once, so that the first round is not about the disk.
+Status Bench::first_token(BenchReport& report) {
+  report.load = session_.load;
+  report.first_prompt = std::min(kFirstPrompt, session_.engine->options().context);
+  const int64_t start_ns = session_.clock.now_ns();
+  const std::unique_ptr<Sequence> sequence = session_.engine->open();
+  Status done = prefill(*sequence, report.first_prompt, nullptr);
+  report.first_token = report.load + session_.clock.since(start_ns);
+  return done;
+}
+
+Status Bench::fill(Sequences& sequences, int64_t depth) {
   for (int64_t i = 0; i < settings_.sequences; ++i) {
     sequences.push_back(session_.engine->open());
-    if (settings_.depth == 0) continue;
-    if (Status filled = prefill(*sequences.back(), settings_.depth); !filled) return filled;
+    if (depth == 0) continue;
+    if (Status filled = prefill(*sequences.back(), depth, nullptr); !filled) return filled;
   }
+  return {};
+}
+
+Status Bench::prefill_round(BenchWork& work) {
+  const std::unique_ptr<Sequence> sequence = session_.engine->open();
+  const int64_t start_ns = session_.clock.now_ns();
+  Status done = prefill(*sequence, settings_.prefill, &prefill_account_);
+  work.rounds.push_back(session_.clock.since(start_ns));
+  return done;
+}
+
+Status Bench::decode_round(BenchWork& work, Sequences& sequences, Account& account) {
+  const int64_t depth = sequences.front()->length();
   const int64_t start_ns = session_.clock.now_ns();
   for (int64_t i = 0; i < settings_.decode; ++i) {
-    if (interrupted()) return Error{Code::kCancelled, "interrupted"};
     const std::vector<Token> tokens = random_tokens(settings_.sequences);
     std::vector<StepItem> items;
     for (size_t s = 0; s < sequences.size(); ++s) {
@@ -93,112 +177,137 @@ Status Bench::decode_round() {
                        .role = Role::kGenerated,
                        .wants_logits = true});
     }
-    if (Status stepped = session_.engine->step(items); !stepped) return stepped;
+    if (Status stepped = step(items, &account); !stepped) return stepped;
   }
-  decode_.seconds.push_back(session_.clock.since(start_ns).count / 1000);
+  work.rounds.push_back(session_.clock.since(start_ns));
+  for (const auto& sequence : sequences) sequence->truncate(depth);
   return {};
 }
 
-Status Bench::run() {
-  // Touches every page once, so that the first round is not about the disk.
-  {
-    const std::unique_ptr<Sequence> sequence = session_.engine->open();
-    if (Status warm = prefill(*sequence, 1); !warm) return warm;
+BenchWork Bench::prefill_work() const {
+  const int64_t tokens = settings_.prefill;
+  const int64_t most = session_.engine->options().step_tokens_max;
+  BenchWork work{.name = fmt::format("prefill {}", tokens),
+                 .tokens = tokens,
+                 .steps = (tokens + most - 1) / most};
+  work.read_bytes = static_cast<double>(work.steps * session_.engine->step_weight_bytes().count);
+  for (int64_t end = most; end < tokens + most; end += most) {
+    work.read_bytes += cache_bytes(std::min(end, tokens));
+  }
+  work.operations =
+      2 * (arithmetic_.parameters * static_cast<double>(tokens) + arithmetic_.output_parameters);
+  return work;
+}
+
+BenchWork Bench::decode_work(int64_t depth) const {
+  const int64_t sequences = settings_.sequences;
+  BenchWork work{.name = fmt::format("decode {}", settings_.decode),
+                 .tokens = settings_.decode * sequences,
+                 .steps = settings_.decode};
+  if (sequences > 1) work.name += fmt::format(" x {}", sequences);
+  if (settings_.depth > 0) work.name += fmt::format(" at {}", depth);
+  for (int64_t i = 0; i < work.steps; ++i) {
+    work.read_bytes += static_cast<double>(session_.engine->step_weight_bytes().count) +
+                       cache_bytes(depth + i + 1) * static_cast<double>(sequences);
+  }
+  work.operations = 2 * (arithmetic_.parameters + arithmetic_.output_parameters) *
+                    static_cast<double>(work.tokens);
+  return work;
+}
+
+Status Bench::rounds(BenchReport& report) {
+  Sequences deep;
+  if (settings_.prefill > 0) report.prefill = prefill_work();
+  if (settings_.decode > 0) {
+    report.decode = decode_work(settings_.depth);
+    if (settings_.depth > 0) report.shallow = decode_work(0);
+    if (Status filled = fill(deep, settings_.depth); !filled) return filled;
   }
   for (int64_t round = 0; round < settings_.rounds; ++round) {
-    if (settings_.prefill > 0) {
-      const std::unique_ptr<Sequence> sequence = session_.engine->open();
-      const int64_t start_ns = session_.clock.now_ns();
-      if (Status done = prefill(*sequence, settings_.prefill); !done) return done;
-      prefill_.seconds.push_back(session_.clock.since(start_ns).count / 1000);
+    if (report.prefill) {
+      if (Status done = prefill_round(*report.prefill); !done) return done;
     }
-    if (settings_.decode > 0) {
-      if (Status done = decode_round(); !done) return done;
+    if (report.shallow) {
+      Sequences empty;
+      if (Status filled = fill(empty, 0); !filled) return filled;
+      Status done = decode_round(*report.shallow, empty, shallow_account_);
+      if (!done) return done;
+    }
+    if (report.decode) {
+      Status done = decode_round(*report.decode, deep, decode_account_);
+      if (!done) return done;
     }
   }
   return {};
 }
 
-double Bench::decode_gigabytes_per_second() const {
-  return static_cast<double>(session_.engine->step_weight_bytes().count) *
-         static_cast<double>(settings_.decode) / decode_.median() * 1e-9;
+Energy Bench::energy_of(const Account& account) {
+  Energy energy = session_.attributor->end(account.id);
+  if (!energy.joules || account.tokens == 0) return {};
+  const double share = 1 / static_cast<double>(account.tokens);
+  JouleRange& range = *energy.joules;
+  range = {range.low * share, range.best * share, range.high * share};
+  return energy;
 }
 
-std::string Bench::rates(const Timings& timings, int64_t tokens) const {
-  if (timings.seconds.empty()) return "null";
-  const auto n = static_cast<double>(tokens);
-  return fmt::format(
-      "{{\"tokens_per_second\":{:.6g},\"min\":{:.6g},\"max\":{:.6g},\"tokens\":{},\"ms\":{:.6g}",
-      n / timings.median(), n / timings.most(), n / timings.least(), tokens,
-      timings.median() * 1000);
+BenchReport Bench::head() const {
+  return {.model = session_.name,
+          .family = session_.model->network().family,
+          .isa = std::string(session_.kernels->isa),
+          .threads = session_.pool.threads(),
+          .prefill_tokens = settings_.prefill,
+          .decode_tokens = settings_.decode,
+          .sequences = settings_.sequences,
+          .depth = settings_.depth,
+          .rounds = settings_.rounds,
+          .file = session_.model->file().file_bytes(),
+          .step_weights = session_.engine->step_weight_bytes(),
+          .machine = session_.machine};
 }
 
-std::string Bench::to_json() const {
-  const Network& network = session_.model->network();
-  std::string out = "{\"model\":";
-  append_json_string(out, session_.name);
-  out += fmt::format(
-      ",\"family\":\"{}\",\"isa\":\"{}\",\"threads\":{},\"settings\":{{\"prefill\":{},\"decode\":{}"
-      ","
-      "\"sequences\":{},\"depth\":{},\"rounds\":{}}}",
-      network.family, session_.kernels->isa, session_.pool.threads(), settings_.prefill,
-      settings_.decode, settings_.sequences, settings_.depth, settings_.rounds);
-  out += ",\"prefill\":" + rates(prefill_, settings_.prefill);
-  if (!prefill_.seconds.empty()) out += "}";
-  out += ",\"decode\":" + rates(decode_, settings_.decode * settings_.sequences);
-  if (!decode_.seconds.empty()) {
-    out += fmt::format(",\"step_ms\":{:.6g},\"gigabytes_per_second\":{:.4g}}}",
-                       decode_.median() * 1000 / static_cast<double>(settings_.decode),
-                       decode_gigabytes_per_second());
+Result<BenchReport> Bench::run() {
+  BenchReport report = head();
+  for (const Account* account : {&prefill_account_, &decode_account_, &shallow_account_}) {
+    session_.attributor->begin(account->id);
   }
-  const Result<ProcessMemory> memory = read_process_memory(session_.files);
-  out += fmt::format(
-      ",\"bytes\":{{\"file\":{},\"read_per_step\":{},\"peak\":{},\"resident_peak\":{}}}",
-      session_.model->file().file_bytes().count, session_.engine->step_weight_bytes().count,
-      session_.budget.report().peak_total.count,
-      memory ? std::to_string(memory->resident_peak.count) : "null");
-  out += ",\"machine\":";
-  append_json(out, session_.machine);
-  return out + "}\n";
-}
-
-std::string Bench::to_text() const {
-  std::string out = fmt::format("{} ({}, {} threads)\n", session_.name, session_.kernels->isa,
-                                session_.pool.threads());
-  if (!prefill_.seconds.empty()) {
-    out += fmt::format("prefill {:>5} tokens     {:>9.1f} tok/s\n", settings_.prefill,
-                       static_cast<double>(settings_.prefill) / prefill_.median());
+  if (Status done = first_token(report); !done) return done.error();
+  if (Status done = rounds(report); !done) return done.error();
+  if (report.prefill) report.prefill->energy = energy_of(prefill_account_);
+  if (report.decode) report.decode->energy = energy_of(decode_account_);
+  if (report.shallow) report.shallow->energy = energy_of(shallow_account_);
+  report.peak = session_.budget.report().peak_total;
+  if (const Result<ProcessMemory> memory = read_process_memory(session_.files)) {
+    report.resident = memory->resident;
+    report.resident_peak = memory->resident_peak;
   }
-  if (!decode_.seconds.empty()) {
-    const auto tokens = static_cast<double>(settings_.decode * settings_.sequences);
-    out += fmt::format(
-        "decode  {:>5} x {:<3} tokens {:>9.1f} tok/s   {:.2f} ms a step   {:.1f} GB/s\n",
-        settings_.decode, settings_.sequences, tokens / decode_.median(),
-        decode_.median() * 1000 / static_cast<double>(settings_.decode),
-        decode_gigabytes_per_second());
-  }
-  return out;
+  // Last, so that its buffer is in none of the figures above.
+  report.roofs = measure_roofs(*session_.kernels, session_.pool, session_.clock, session_.budget,
+                               session_.machine);
+  return report;
 }
 
 }  // namespace
 
 Result<int> run_bench(const Settings& settings) {
+  const int64_t sequences = settings.sequences;
   const int64_t longest = std::max(settings.prefill, settings.depth + settings.decode);
   if (longest < 1) return Error{Code::kInvalid, "nothing to measure: --prefill and --decode are 0"};
   Settings sized = settings;
   if (sized.context == 0) sized.context = std::max<int64_t>(longest, 32);
+  // Deep sequences keep their tokens while the others are measured, whose blocks are not full.
+  const int64_t beside = settings.depth > 0 ? settings.prefill + 2 * sequences * kKvBlockTokens : 0;
   Result<std::unique_ptr<Session>> session =
-      Session::open(sized, {.sequences = settings.sequences});
+      Session::open(sized, {.sequences = sequences + (beside + longest - 1) / longest});
   if (!session) return session.error();
   const EngineOptions& options = (*session)->engine->options();
-  if (options.context < longest || options.kv_tokens < longest * settings.sequences) {
+  if (options.context < longest || options.kv_tokens < longest * sequences + beside) {
     return Error{Code::kOverBudget,
                  fmt::format("{} sequences of {} tokens do not fit: the cache holds {} tokens",
-                             settings.sequences, longest, options.kv_tokens)};
+                             sequences, longest, options.kv_tokens)};
   }
-  Bench bench(**session, settings);
-  if (Status done = bench.run(); !done) return done.error();
-  return print(settings.json ? bench.to_json() : bench.to_text()) ? kDone : kFailed;
+  const Result<BenchReport> report = Bench(**session, settings).run();
+  if (!report) return report.error();
+  return print(settings.json ? to_json(*report) : to_text(*report)) ? kDone : kFailed;
 }
 
 }  // namespace ration

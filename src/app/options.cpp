@@ -208,6 +208,11 @@ constexpr std::array kOptions{
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{1}, int64_t{1000}, s.rounds);
            }},
+    Option{"--tune", "", "measure again how weights are read fastest, and keep it", "doctor",
+           [](Settings& s, std::string_view) -> Status {
+             s.tune = true;
+             return {};
+           }},
     Option{"--host", "ADDRESS", "address to listen on (default 127.0.0.1)", "serve",
            [](Settings& s, std::string_view v) -> Status {
              s.host = v;

@@ -12,6 +12,7 @@
 
 #include "app/interrupt.h"
 #include "app/output.h"
+#include "app/tuning.h"
 #include "base/file.h"
 #include "plan/plan.h"
 
@@ -273,6 +274,10 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
                  .total = total,
                  .elapsed = clock.since(start_ns)});
     return !interrupted();
+  };
+  Tuning tuning = Tuning::open(machine, kernels->isa, pool.threads());
+  packing.walk = [&](std::span<const Matrix> matrices) {
+    return tuning.walk_for(matrices, *kernels, pool, clock);
   };
   Result<std::shared_ptr<const Model>> loaded = Model::load(resolved.files.front(), packing);
   line.finish();

@@ -56,6 +56,9 @@ struct Settings {
   int64_t depth = 0;
   int64_t rounds = 3;
 
+  // doctor
+  bool tune = false;
+
   // serve
   std::string host = "127.0.0.1";
   int port = 11500;

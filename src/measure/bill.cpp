@@ -49,27 +49,6 @@ int dollar_digits(const Bill& bill) {
   return exact ? 6 : digits_of(bill.energy.method);
 }
 
-void append_energy_json(std::string& out, const Energy& energy) {
-  if (!energy.joules) {
-    out += "null";
-    return;
-  }
-  const int digits = digits_of(energy.method);
-  out += fmt::format(
-      "{{\"best\":{},\"low\":{},\"high\":{},\"method\":\"{}\",\"scope\":\"{}\",\"idle\":\"{}\""
-      ",\"concurrency\":{},\"coverage\":{},\"calibration\":",
-      significant(energy.joules->best.count, digits), significant(energy.joules->low.count, digits),
-      significant(energy.joules->high.count, digits), method_name(energy.method),
-      scope_name(energy.scope), idle_name(energy.idle), significant(energy.concurrency, 3),
-      significant(energy.coverage, 3));
-  if (energy.calibration.empty()) {
-    out += "null";
-  } else {
-    append_json_string(out, energy.calibration);
-  }
-  out += '}';
-}
-
 // "4 ms", "0.21 s", "12.3 s", "125 s".
 std::string span_text(Millis span) {
   if (span.count < 99.5) return fmt::format("{:.0f} ms", span.count);
@@ -118,23 +97,6 @@ std::string peak_text(const Bill& bill) {
   return fmt::format("peak {}{}", total, list.empty() ? "" : fmt::format(" ({})", list));
 }
 
-std::string energy_text(const Energy& energy) {
-  if (!energy.joules) return "energy unknown";
-  const JouleRange& range = *energy.joules;
-  const double unit = range.best.count >= 9999.5 ? 1000 : 1;
-  const int digits = digits_of(energy.method);
-  std::string method(method_name(energy.method));
-  std::replace(method.begin(), method.end(), '-', ' ');
-  std::string text = fmt::format("{}{} {} ({}–{}, {}", is_modelled(energy.method) ? "≈ " : "",
-                                 significant(range.best.count / unit, digits),
-                                 unit > 1 ? "kJ" : "J", significant(range.low.count / unit, digits),
-                                 significant(range.high.count / unit, digits), method);
-  if (energy.concurrency > 1.05)
-    text += fmt::format(", batch of {}", significant(energy.concurrency, 2));
-  if (energy.coverage < 0.995) text += fmt::format(", {:.0f} % covered", energy.coverage * 100);
-  return text + ")";
-}
-
 // What cut the answer short; "" when it came to its own end.
 std::string_view stop_text(std::string_view cause) {
   struct Words {
@@ -157,6 +119,44 @@ std::string_view stop_text(std::string_view cause) {
 }
 
 }  // namespace
+
+void append_json(std::string& out, const Energy& energy) {
+  if (!energy.joules) {
+    out += "null";
+    return;
+  }
+  const int digits = digits_of(energy.method);
+  out += fmt::format(
+      "{{\"best\":{},\"low\":{},\"high\":{},\"method\":\"{}\",\"scope\":\"{}\",\"idle\":\"{}\""
+      ",\"concurrency\":{},\"coverage\":{},\"calibration\":",
+      significant(energy.joules->best.count, digits), significant(energy.joules->low.count, digits),
+      significant(energy.joules->high.count, digits), method_name(energy.method),
+      scope_name(energy.scope), idle_name(energy.idle), significant(energy.concurrency, 3),
+      significant(energy.coverage, 3));
+  if (energy.calibration.empty()) {
+    out += "null";
+  } else {
+    append_json_string(out, energy.calibration);
+  }
+  out += '}';
+}
+
+std::string to_text(const Energy& energy) {
+  if (!energy.joules) return "energy unknown";
+  const JouleRange& range = *energy.joules;
+  const double unit = range.best.count >= 9999.5 ? 1000 : 1;
+  const int digits = digits_of(energy.method);
+  std::string method(method_name(energy.method));
+  std::replace(method.begin(), method.end(), '-', ' ');
+  std::string text = fmt::format("{}{} {} ({}–{}, {}", is_modelled(energy.method) ? "≈ " : "",
+                                 significant(range.best.count / unit, digits),
+                                 unit > 1 ? "kJ" : "J", significant(range.low.count / unit, digits),
+                                 significant(range.high.count / unit, digits), method);
+  if (energy.concurrency > 1.05)
+    text += fmt::format(", batch of {}", significant(energy.concurrency, 2));
+  if (energy.coverage < 0.995) text += fmt::format(", {:.0f} % covered", energy.coverage * 100);
+  return text + ")";
+}
 
 void set_peaks(Bill& bill, const BudgetReport& report) {
   bill.peak_by_tag = report.peak;
@@ -200,7 +200,7 @@ void append_json(std::string& out, const Bill& bill) {
     first = false;
   }
   out += "},\"energy_j\":";
-  append_energy_json(out, bill.energy);
+  append_json(out, bill.energy);
   out += fmt::format(",\"net_bytes\":{},\"usd\":", bill.network.count);
   if (bill.dollars) {
     const int digits = dollar_digits(bill);
@@ -230,7 +230,7 @@ std::string to_text(const Bill& bill) {
                   rate_text(bill.generated_tokens, bill.decode));
   if (bill.peak > Bytes{0}) parts.push_back(peak_text(bill));
   if (bill.network > Bytes{0}) parts.push_back("net " + to_text(bill.network));
-  parts.push_back(energy_text(bill.energy));
+  parts.push_back(to_text(bill.energy));
   if (bill.dollars) {
     parts.push_back(fmt::format("{}${}", is_modelled(bill.energy.method) ? "≈ " : "",
                                 significant(bill.dollars->best.count, dollar_digits(bill))));

@@ -2,8 +2,8 @@
 // and the bill that goes under every answer.
 //
 // Everything the machine tells us is read through Files, so a made-up /proc, /sys or cgroup tree
-// works like the real one. In order below: Files, memory, CPU, the machine, energy (meter, then
-// attribution to requests), tariff, bill.
+// works like the real one. In order below: Files, memory, CPU, the machine, its roofs, energy (meter,
+// then attribution to requests), tariff, bill.
 //
 //   SystemFiles files;
 //   const Machine machine = describe_machine(files);
@@ -25,8 +25,10 @@
 
 #include "base/budget.h"
 #include "base/clock.h"
+#include "base/pool.h"
 #include "base/result.h"
 #include "base/unit.h"
+#include "tensor/kernels.h"
 
 namespace ration {
 
@@ -139,6 +141,36 @@ Machine describe_machine(const Files& files);
 void append_json(std::string& out, const Machine& machine);
 std::string to_text(const Machine& machine);
 
+// ---------------------------------------------------------------------------------------- roofs
+
+// What this machine reaches at best with a pool's threads: what speeds are held against.
+struct Roofs {
+  std::optional<double> read_per_second{};  // bytes from memory; null: no room to measure it in
+  Bytes read_set{};                         // what was read again and again
+  double multiply_per_second = 0;  // 8-bit products and their additions, each counted, by the set
+  std::string remark{};            // what is amiss with the figures, or ""
+};
+// Takes about half a second. The buffer is charged to `budget` and given back; where little is left
+// it is smaller, and `remark` says what that means.
+Roofs measure_roofs(const Kernels& kernels, Pool& pool, const Clock& clock, Budget& budget,
+                    const Machine& machine);
+// A JSON object.
+void append_json(std::string& out, const Roofs& roofs);
+
+// How products of one token walk panels fastest here, and by how much.
+struct WalkChoice {
+  Walk walk{};            // all zero: as the kernel does unasked
+  double per_second = 0;  // bytes
+  double usual_per_second = 0;
+};
+// Tries a few walks in turns for about `span`. One is chosen when it is faster by two per cent in
+// the median round and still faster in three of four. All zero when the span ended too soon to
+// tell. Takes a row of activations and one of results.
+// REQUIRES: all of one type, in panels, together more than any cache holds (kWalkPass, say).
+WalkChoice measure_walk(const Kernels& kernels, Pool& pool, const Clock& clock,
+                        std::span<const Matrix> matrices, Millis span);
+inline constexpr Bytes kWalkPass{64 * kMiB};
+
 // --------------------------------------------------------------------------------------- energy
 
 // How a figure came about, worst first.
@@ -175,6 +207,12 @@ struct Energy {
   double concurrency = 0;     // mean number of requests computed together
   std::string calibration{};  // id of the calibration, or of the prior's row
 };
+
+// A JSON object {best, low, high, method, scope, idle, concurrency, coverage, calibration}, or null;
+// and "≈ 21 J (10–42, prior model)". Modelled figures have two significant digits, measured ones
+// three.
+void append_json(std::string& out, const Energy& energy);
+std::string to_text(const Energy& energy);
 
 // E = busy * cpu_seconds + byte * bytes moved + idle * wall: the models, and the key by which a
 // counter's joules are split.
@@ -359,9 +397,7 @@ std::optional<DollarRange> price(const Bill& bill, const std::optional<Tariff>& 
 
 // A JSON object: {"tokens": {prompt, cached, generated; with speculation drafted, accepted}, "ms":
 // {queue, load, prefill, decode}, "peak_bytes", "peak_bytes_by_tag": {tags that are not zero},
-// "energy_j": {best, low, high, method, scope, idle, concurrency, coverage, calibration} or null,
-// "net_bytes", "usd" or null, "usd_range", "stop_cause"}. Modelled figures have two significant
-// digits, measured ones three.
+// "energy_j": as of an Energy, "net_bytes", "usd" or null, "usd_range", "stop_cause"}.
 void append_json(std::string& out, const Bill& bill);
 
 // One line for people: "38 + 120 tokens · prefill 0.21 s (181 tok/s) · decode 1.40 s (86 tok/s) ·

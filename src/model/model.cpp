@@ -48,6 +48,7 @@ Status Model::pack(const Packing& packing) {
   }
   packed_ = std::move(*packed);
   packed_->use_in(network_);
+  if (packing.walk) PackedWeights::set_walks(network_, packing.walk);
   file_.release();
   return {};
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,9 @@ struct Packing {
   Pool* pool = nullptr;        // to build with; null: only a file that is there is used
   PackedWeights::Progress progress{};
   std::function<Status(Bytes)> room{};  // whether a file of this size may be made; empty: it may
+  // Asked once for every type of packed matrix, with all of them: how shall their panels be walked?
+  // null: as the kernels do unasked.
+  std::function<Walk(std::span<const Matrix>)> walk{};
 };
 
 // shared-const: engines, conversations and threads read one Model at once.

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -413,6 +414,22 @@ void PackedWeights::use_in(Network& network) const {
     network.owned.emplace_back(vector, vector + size);
     vector = network.owned.back().data();
   });
+}
+
+void PackedWeights::set_walks(Network& network,
+                              const std::function<Walk(std::span<const Matrix>)>& choose) {
+  std::map<DType, std::vector<Matrix>> types;
+  std::unordered_set<const std::byte*> seen;
+  visit_matrices(network, [&](const Matrix& matrix) {
+    if (matrix.layout != Layout::kPanels || !seen.insert(matrix.data).second) return;
+    types[matrix.dtype].push_back(matrix);
+  });
+  for (const auto& [dtype, matrices] : types) {
+    const Walk walk = choose(matrices);
+    visit_matrices(network, [&, type = dtype](Matrix& matrix) {
+      if (matrix.layout == Layout::kPanels && matrix.dtype == type) matrix.walk = walk;
+    });
+  }
 }
 
 }  // namespace ration

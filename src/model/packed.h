@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/file.h"
@@ -52,6 +53,9 @@ class PackedWeights {
   // that of the model's file no page is needed but those of an embedding that is only looked up.
   // REQUIRES: the network that it was opened for; this object outlives it.
   void use_in(Network& network) const;
+  // Has the walk of each type's panels chosen by `choose`.
+  static void set_walks(Network& network,
+                        const std::function<Walk(std::span<const Matrix>)>& choose);
   Bytes bytes() const { return Bytes{static_cast<int64_t>(file_.bytes().size())}; }
   const std::filesystem::path& path() const { return file_.path(); }
 

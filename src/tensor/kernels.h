@@ -81,6 +81,22 @@ constexpr AttendRange attend_range(const AttendArguments& a, int64_t token, int6
   return {begin > start ? begin - start : 0, last < kKvBlockTokens ? last : kKvBlockTokens};
 }
 
+// Loops that do nothing but reach a limit of the machine with the set's own instructions: what the
+// speed of products is held against. Nothing here looks at a clock.
+struct Probes {
+  // Reads all of it, several runs of addresses side by side, and returns the exclusive or of its
+  // 8-byte words. REQUIRES: bytes is a multiple of 8.
+  uint64_t (*read)(const std::byte* data, int64_t bytes);
+  // Multiplies and adds 8-bit numbers out of registers and the nearest cache. Returns the sum of
+  // all products, each kProbeWeight * kProbeNumber. REQUIRES: rounds <=
+  // kProbeRoundsMax.
+  int64_t (*multiply)(int64_t rounds);
+  int64_t operations_a_round;  // a product and its addition are two
+};
+inline constexpr int kProbeWeight = 3;
+inline constexpr int kProbeNumber = 5;
+inline constexpr int64_t kProbeRoundsMax = 1'000'000;
+
 struct Kernels {
   std::string_view isa;
   Layout layout;  // of quantised matrices, where it is fastest
@@ -125,6 +141,8 @@ struct Kernels {
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);
 
   void (*attend)(const AttendArguments& arguments);
+
+  Probes probes;
 };
 
 // Bytes of one activation row, a multiple of 64.

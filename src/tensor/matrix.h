@@ -16,6 +16,16 @@ enum class Layout : uint8_t {
   kSplitPanels,  // the same, the upper four bits of all weights of a panel before the rest
 };
 
+// How a product of few tokens walks panels that come from memory. No result depends on it; what is
+// fastest depends on the machine (measure_walk). Zero leaves the choice to the kernel.
+struct Walk {
+  int32_t ahead_bytes = 0;  // how far before its use a line is fetched
+  int32_t panels = 0;       // walked side by side: 1 or kWalkPanelsMost
+
+  friend bool operator==(const Walk&, const Walk&) = default;
+};
+inline constexpr int kWalkPanelsMost = 4;
+
 // A weight matrix W: [rows, cols]. Borrowed: the mapped file or the packed cache owns the bytes.
 struct Matrix {
   DType dtype = DType::kF32;
@@ -23,6 +33,7 @@ struct Matrix {
   int64_t rows = 0;
   int64_t cols = 0;
   const std::byte* data = nullptr;
+  Walk walk{};
 
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return ration::row_bytes(dtype, cols); }
@@ -34,7 +45,7 @@ struct Matrix {
   // Rows [begin, begin + count) as a matrix of its own (fused projections are stored as one).
   // REQUIRES: as row(begin).
   Matrix slice(int64_t begin, int64_t count) const {
-    return {dtype, layout, count, cols, row(begin)};
+    return {dtype, layout, count, cols, row(begin), walk};
   }
 };
 

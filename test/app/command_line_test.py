@@ -210,6 +210,32 @@ class Tools(ProgramTest):
         result = json.loads(outcome.out)
         self.assertGreater(result["prefill"]["tokens_per_second"], 0)
         self.assertGreater(result["decode"]["tokens_per_second"], 0)
+        self.assertIsNone(result["depth_adds_ms"])
+        self.assertGreater(result["start"]["first_token_ms"], result["start"]["load_ms"])
+
+    def test_bench_holds_its_figures_against_the_machine(self):
+        outcome = self.run_program("bench", TINY / "qwen2.gguf", "--json", "--prefill", 32,
+                                   "--decode", 8, "--depth", 16, "--rounds", 3, "--memory", "64MB")
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        result = json.loads(outcome.out)
+        roofs, decode = result["roofs"], result["decode"]
+        self.assertGreater(roofs["int8_gigaops_per_second"], 0)
+        self.assertLess(roofs["read_set_bytes"], 64_000_000)
+        cache = result["machine"]["l3_bytes"]
+        if cache and roofs["read_set_bytes"] < 4 * cache:
+            self.assertIn("cache", roofs["remark"])
+        self.assertTrue(math.isclose(
+            decode["of_multiply_roof"],
+            decode["gigaops_per_second"] / roofs["int8_gigaops_per_second"], rel_tol=1e-2))
+        self.assertEqual(len(decode["rounds_ms"]), 3)
+        self.assertLessEqual(decode["min"], decode["tokens_per_second"])
+        self.assertLessEqual(decode["tokens_per_second"], decode["max"])
+        added = decode["step_ms"] - result["decode_at_depth_0"]["step_ms"]
+        self.assertTrue(math.isclose(result["depth_adds_ms"], added, rel_tol=1e-2, abs_tol=1e-3))
+        table = self.run_program("bench", TINY / "qwen2.gguf", "--prefill", 32, "--decode", 8,
+                                 "--sequences", 2, "--rounds", 1)
+        self.assertRegex(table.out, r"(?m)^decode 8 x 2 +\d")
+        self.assertLessEqual(max(map(len, table.out.splitlines())), 80, table.out)
 
     def test_show_and_list_and_doctor_speak_json(self):
         shown = self.run_program("show", TINY / "gemma3.gguf", "--json")
@@ -241,6 +267,35 @@ class Tools(ProgramTest):
                          r"on the disk: (.+ kB) of models and 0 B packed, \1 in all of 10.0 kB")
         config.write_text("[disk]\nlimit = 12\n")
         self.refuses(USAGE, "line 2: .disk. 'limit' is not a size", "list")
+
+    def test_doctor_shows_what_was_tuned_and_takes_no_file_of_another(self):
+        doctor = json.loads(self.run_program("doctor", "--json").out)
+        self.assertEqual(doctor["tuning"], {})
+        machine, isa = doctor["machine"], doctor["isa"]
+        tuned = {"Q8_0": {"ahead_bytes": 2304, "panels": 4, "gigabytes_per_second": 21.5,
+                          "usual_gigabytes_per_second": 20}}
+        file = self.home / "store" / f"tuning-{isa}-{machine['cpus_usable']}.json"
+        file.parent.mkdir(exist_ok=True)
+        whole = {"format": "ration-tuning-1", "version": doctor["version"], "cpu": machine["cpu"],
+                 "family": machine["family"], "model": machine["model"],
+                 "l3_bytes": machine["l3_bytes"] or 0, "isa": isa,
+                 "threads": machine["cpus_usable"], "types": tuned}
+
+        def shown(content):
+            file.write_text(content)
+            outcome = self.run_program("doctor", "--json")
+            self.assertEqual(outcome.code, DONE, outcome.err)
+            return json.loads(outcome.out)["tuning"]
+
+        text = json.dumps(whole)
+        self.assertEqual(shown(text), tuned)
+        self.assertRegex(self.run_program("doctor").out, "Q8_0 +2304 bytes ahead, 4 panels")
+        for other in ({"cpu": "another"}, {"version": "0"}, {"threads": 99}, {"format": 1},
+                      {"types": []}, {"types": {"Q8_0": {"ahead_bytes": -1, "panels": 4}}},
+                      {"types": {"Q8_0": {"ahead_bytes": 64, "panels": 1 << 40}}}):
+            self.assertEqual(shown(json.dumps(whole | other)), {}, other)
+        for broken in (text[:-9], "[]", "", "\0", "null"):
+            self.assertEqual(shown(broken), {}, broken)
 
     def test_help_and_version_and_completion(self):
         self.assertRegex(self.run_program("--version").out, r"^ration \d+\.\d+\.\d+")

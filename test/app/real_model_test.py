@@ -109,6 +109,18 @@ class RealModel(ProgramTest):
         self.assertEqual(sorted(p.name for p in self.home.glob("*.gguf*")),
                          ["model.gguf", "other.gguf", "other.gguf.panels"])
 
+    def test_answers_do_not_depend_on_how_panels_are_walked(self):
+        tuned = json.loads(self.run_program("doctor", "--tune", "--json").out)["tuning"]
+        file = next((self.home / "store").glob("tuning-*.json"))
+        kept = json.loads(file.read_text())
+        self.assertEqual(kept["types"], tuned)
+        words = ("run", self.copy(), "The river", "-n", 40, "--raw", "--temperature", 0, "--json")
+        wanted = json.loads(self.run_program(*words).out)["tokens"]
+        for walk in ({"ahead_bytes": 64, "panels": 1}, {"ahead_bytes": 8192, "panels": 4}):
+            kept["types"] = {name: walk for name in tuned}
+            file.write_text(json.dumps(kept))
+            self.assertEqual(json.loads(self.run_program(*words).out)["tokens"], wanted, walk)
+
     def test_packed_weights_of_a_folder_that_is_not_ours_lie_in_the_cache(self):
         blobs = self.home / "blobs"
         blobs.mkdir()

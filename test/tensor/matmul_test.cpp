@@ -188,6 +188,27 @@ TEST_P(Matmul, gives_every_scale_of_mxfp4_its_power_of_two) {
   }
 }
 
+TEST_P(Matmul, gives_the_same_bits_however_panels_are_walked) {
+  const Kernels& set = *GetParam().kernels;
+  Rng rng(7);
+  for (const DTypeInfo& info : kDTypes) {
+    if (!has_panels(info.dtype)) continue;
+    const int64_t cols = 512, rows = 150;
+    Weights panels = samples::packed(random_weights(info.dtype, rows, cols, rng));
+    for (int64_t tokens : {1, 2, 5}) {
+      const Tokens x = samples::quantized(set, set.format_of(info.dtype),
+                                          random_numbers(tokens * cols, rng), cols);
+      panels.matrix.walk = {};
+      const std::vector<float> wanted = multiply(set, panels.matrix, x.activations);
+      for (const Walk walk : {Walk{64, 1}, Walk{64, 4}, Walk{3360, 1}, Walk{65536, 4}}) {
+        panels.matrix.walk = walk;
+        ASSERT_EQ(multiply(set, panels.matrix, x.activations), wanted)
+            << info.name << " " << walk.ahead_bytes << " x " << walk.panels;
+      }
+    }
+  }
+}
+
 TEST_P(Matmul, takes_weights_at_any_address) {
   const Kernels& set = *GetParam().kernels;
   Rng rng(4);

@@ -1,6 +1,7 @@
 // The AVX2 set's functions of vectors and its attention, and the table of the set.
 #include "tensor/kernel/attend_code.h"
 #include "tensor/kernel/avx2_lanes.h"
+#include "tensor/kernel/probe_code.h"
 #include "tensor/kernel/quantize_code.h"
 #include "tensor/kernel/sets.h"
 #include "tensor/kernel/vector_code.h"
@@ -21,6 +22,7 @@ const Kernels kAvx2Kernels{
     .rotate = rotate<Avx2>,
     .to_f16 = to_f16<Avx2>,
     .attend = attend<Avx2>,
+    .probes = probes_of<Avx2>(),
 };
 
 }  // namespace ration

@@ -1,6 +1,7 @@
 // The AVX-512 set's functions of vectors and its attention, and the table of the set.
 #include "tensor/kernel/attend_code.h"
 #include "tensor/kernel/avx512_lanes.h"
+#include "tensor/kernel/probe_code.h"
 #include "tensor/kernel/quantize_code.h"
 #include "tensor/kernel/sets.h"
 #include "tensor/kernel/vector_code.h"
@@ -21,6 +22,7 @@ const Kernels kAvx512Kernels{
     .rotate = rotate<Avx512>,
     .to_f16 = to_f16<Avx512>,
     .attend = attend<Avx512>,
+    .probes = probes_of<Avx512>(),
 };
 
 }  // namespace ration

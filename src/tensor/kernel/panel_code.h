@@ -279,14 +279,15 @@ template <class L, class Product, class Type, int kTokens>
   }
 }
 
-// The same for the rows of one panel, which is read from front to back.
-template <class L, class Product, class Rows, int kTokens>
+// The same for the rows of kPanels panels, each read from front to back, side by side.
+template <class L, class Product, class Rows, int kTokens, int kPanels = 1>
 [[gnu::noinline]] void stream_panel(const Job& job, int64_t row, int64_t token) {
-  constexpr int kParts = kRowsAPanel / L::kLanes;
+  constexpr int kPartsAPanel = kRowsAPanel / L::kLanes;
+  constexpr int kParts = kPanels * kPartsAPanel;
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
   const int64_t blocks = job.cols / Product::kColumns;
-  const Rows panel(job, row);
+  const Rows first(job, row);
   typename L::F sums[kParts][kTokens][1];
   for (int p = 0; p < kParts; ++p) {
     for (int t = 0; t < kTokens; ++t) sums[p][t][0] = L::zero();
@@ -294,7 +295,9 @@ template <class L, class Product, class Rows, int kTokens>
   for (int64_t b = 0; b < blocks; ++b) {
 #pragma clang loop unroll(disable)
     for (int p = 0; p < kParts; ++p) {
-      Product::template stream<kTokens>(panel.lanes_from(p * L::kLanes), x, job.cols, b, sums[p]);
+      const Rows panel = p < kPartsAPanel ? first : Rows(job, row + p / kPartsAPanel * kRowsAPanel);
+      Product::template stream<kTokens>(panel.lanes_from(p % kPartsAPanel * L::kLanes), x, job.cols,
+                                        b, sums[p]);
     }
   }
   for (int p = 0; p < kParts; ++p) {
@@ -322,7 +325,14 @@ void in_fours(int64_t tokens, Call call) {
 // All tokens, four at a time: after the first four the panel is in a near cache.
 template <class L, class Product, class Rows>
 void stream_panels(const Job& job) {
-  for (int64_t row = job.row_begin; row < job.row_end; row += kRowsAPanel) {
+  int64_t row = job.row_begin;
+  if constexpr (Product::kColumns == 32) {  // the others lose by it
+    constexpr int64_t kRows = kWalkPanelsMost * kRowsAPanel;
+    for (; job.tokens == 1 && job.walk.panels > 1 && row + kRows <= job.row_end; row += kRows) {
+      stream_panel<L, Product, Rows, 1, kWalkPanelsMost>(job, row, 0);
+    }
+  }
+  for (; row < job.row_end; row += kRowsAPanel) {
     in_fours(job.tokens, [&](auto count, int64_t token) {
       stream_panel<L, Product, Rows, count>(job, row, token);
     });

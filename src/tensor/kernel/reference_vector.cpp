@@ -1,5 +1,6 @@
 // The yardstick's functions of one vector, and the table of the set.
 #include <cmath>
+#include <cstring>
 
 #include "tensor/kernel/sets.h"
 
@@ -53,6 +54,28 @@ void to_f16(const float* x, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = f32_to_f16(x[i]);
 }
 
+uint64_t read_probe(const std::byte* data, int64_t bytes) {
+  uint64_t sum = 0;
+  for (int64_t at = 0; at < bytes; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, data + at, sizeof word);
+    sum ^= word;
+  }
+  return sum;
+}
+
+constexpr int64_t kProbeOperations = 128;
+
+int64_t multiply_probe(int64_t rounds) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < rounds * kProbeOperations / 2; ++i) {
+    int weight = kProbeWeight;
+    asm volatile("" : "+r"(weight));  // as if it had been read
+    sum += weight * kProbeNumber;
+  }
+  return sum;
+}
+
 }  // namespace
 }  // namespace reference
 
@@ -70,6 +93,7 @@ const Kernels kReferenceKernels{
     .rotate = reference::rotate,
     .to_f16 = reference::to_f16,
     .attend = reference::attend,
+    .probes = {reference::read_probe, reference::multiply_probe, reference::kProbeOperations},
 };
 
 }  // namespace ration

@@ -12,10 +12,10 @@
 namespace ration {
 namespace {
 
-// How far ahead of its use a panel is fetched, at least. Each load asks for the line it will want
-// some whole blocks later: in the order of use, and never many at once, which would fill the queue
-// of the cache and stop the work.
-constexpr int64_t kPrefetchBytes = 1024;
+// How panels are walked where the matrix does not say. Types of 32 columns are done with a panel's
+// line so soon that one run of addresses leaves memory half idle.
+constexpr Walk kWalk32{.ahead_bytes = 1024, .panels = kWalkPanelsMost};
+constexpr Walk kWalk256{.ahead_bytes = 4096, .panels = 1};
 
 // kLanes rows as a file holds them: where each starts. Rows past the end repeat the last one.
 template <class L>
@@ -42,12 +42,12 @@ struct FileRows {
 template <class L, int kBytes>
 struct PlaneRows {
   using I = typename L::I;
-  static constexpr int64_t kBlock = kRowsAPanel * kBytes;
-  static constexpr int64_t kAhead = (kPrefetchBytes + kBlock - 1) / kBlock * kBlock;
   const uint8_t* at_ints;
   const uint8_t* at_halves;
   const uint8_t* at_bytes;
-  explicit PlaneRows(const uint8_t* plane) : at_ints(plane), at_halves(plane), at_bytes(plane) {}
+  int64_t ahead;
+  PlaneRows(const uint8_t* plane, const Walk& walk)
+      : at_ints(plane), at_halves(plane), at_bytes(plane), ahead(walk.ahead_bytes) {}
   // The rows from `lane` of the panel on.
   PlaneRows lanes_from(int64_t lane) const {
     PlaneRows rows = *this;
@@ -61,7 +61,9 @@ struct PlaneRows {
     for (int i = 0; i < 4; ++i) out[i] = ints(at + 4 * i);
   }
   I ints(int64_t at) const {
-    __builtin_prefetch(at_ints + kRowsAPanel * at + kAhead, 0, 3);
+    // Each load asks for the line of a later one: in the order of use, and never many at once,
+    // which would fill the queue of the cache and stop the work.
+    __builtin_prefetch(at_ints + kRowsAPanel * at + ahead, 0, 3);
     return L::load_int(at_ints + kRowsAPanel * at);
   }
   typename L::F halves(int64_t at) const {
@@ -76,7 +78,7 @@ struct PanelRows {
   using I = typename L::I;
   PlaneRows<L, Type::kBytes> plane;
   PanelRows(const Job& job, int64_t row)
-      : plane(job.weights + (row - row % kRowsAPanel) * job.row_bytes) {
+      : plane(job.weights + (row - row % kRowsAPanel) * job.row_bytes, job.walk) {
     plane = plane.lanes_from(row % kRowsAPanel);
   }
   PanelRows lanes_from(int64_t lane) const {
@@ -103,8 +105,9 @@ struct SplitRows {
   PlaneRows<L, Type::kUpperBytes> upper;
   PlaneRows<L, Type::kLowerBytes> lower;
   SplitRows(const Job& job, int64_t row)
-      : upper(job.weights + row * job.row_bytes),
-        lower(upper.at_ints + kRowsAPanel * (job.cols / Type::kColumns) * Type::kUpperBytes) {}
+      : upper(job.weights + row * job.row_bytes, job.walk),
+        lower(upper.at_ints + kRowsAPanel * (job.cols / Type::kColumns) * Type::kUpperBytes,
+              job.walk) {}
   SplitRows lanes_from(int64_t lane) const {
     SplitRows rows = *this;
     rows.upper = upper.lanes_from(lane);

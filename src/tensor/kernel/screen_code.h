@@ -168,7 +168,7 @@ template <class L, class Upper, int kTokens>
   using Plane = PlaneRows<L, Upper::Split::kUpperBytes>;
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
-  const Plane panel(job.weights + row * job.row_bytes);
+  const Plane panel(job.weights + row * job.row_bytes, job.walk);
   for (int64_t lane = 0; lane < kRowsAPanel; lane += L::kLanes) {
     const Plane rows = panel.lanes_from(lane);
     Screened<L> sums[kTokens];

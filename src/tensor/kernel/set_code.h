@@ -53,12 +53,19 @@ const Path& path_of(DType dtype) {
   return *path;
 }
 
+constexpr Walk walk_of(const Matrix& w, int64_t block_columns) {
+  const Walk usual = block_columns == 256 ? kWalk256 : kWalk32;
+  return {.ahead_bytes = w.walk.ahead_bytes > 0 ? w.walk.ahead_bytes : usual.ahead_bytes,
+          .panels = w.walk.panels > 0 ? w.walk.panels : usual.panels};
+}
+
 template <class L>
 Job job_of(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
            int64_t out_stride) {
   const Path& path = path_of<L>(w.dtype);
   return {.weights = reinterpret_cast<const uint8_t*>(w.data),
           .panels = w.layout == Layout::kPanels,
+          .walk = walk_of(w, path.block_columns),
           .row_bytes = w.cols / path.block_columns * path.block_bytes,
           .cols = w.cols,
           .x = x.data,
