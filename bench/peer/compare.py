@@ -81,7 +81,7 @@ def measure(section, rounds):
 def show(figure, entry):
     ratio = entry.get("times_better")
     ours, theirs = entry["ration"]["median"], entry.get("llama", {}).get("median")
-    text = f"  {figure:17} {ours:>9.4g} {entry['unit']:11}"
+    text = f"    {figure:17} {ours:>9.4g} {entry['unit']:11}"
     if theirs is not None:
         text += f" llama.cpp {theirs:>9.4g}"
     if ratio:
@@ -99,6 +99,7 @@ def compare(options, model):
         entry["sections"][name] = {"figures": figures, "rounds": rounds}
         entry.setdefault("said", {}).update(section.said)
         busiest = max([busiest, *(round_["load_average"] for round_ in rounds)])
+        print(f"  {name}: {SECTIONS[name].__doc__.splitlines()[0]}")
         for figure, values in figures.items():
             show(figure, values)
     roofs = entry.get("said", {}).get("roofs")

@@ -24,7 +24,7 @@ constexpr int kPassesMin = 3;
 constexpr int64_t kMultiplyRounds = 200'000;  // milliseconds: long beside starting the threads
 constexpr Bytes kSetMost{256 * kMiB};
 constexpr Bytes kSetLeast{4 * kMiB};
-constexpr int kCachesBeyond = 4;  // a set this many times the cache is read from memory
+constexpr int kCachesBeyond = 8;  // a set this many times the cache is read from memory
 
 // Seconds of the fastest pass.
 template <class Pass>

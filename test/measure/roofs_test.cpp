@@ -27,14 +27,14 @@ TEST(Roofs, are_what_was_done_over_the_time_it_took) {
   Room room;
   Budget budget("machine", {.hard = Bytes{100 * kMiB}});
   const Roofs roofs = room.measure(budget);
-  EXPECT_EQ(roofs.read_set, Bytes{8 * kMiB});
-  EXPECT_DOUBLE_EQ(roofs.read_per_second.value(), 8.0 * kMiB / 0.01);
+  EXPECT_EQ(roofs.read_set, Bytes{16 * kMiB});
+  EXPECT_DOUBLE_EQ(roofs.read_per_second.value(), 16.0 * kMiB / 0.01);
   EXPECT_DOUBLE_EQ(
       roofs.multiply_per_second,
       200'000 * 2 * static_cast<double>(room.kernels.probes.operations_a_round) / 0.01);
   EXPECT_EQ(roofs.remark, "");
   EXPECT_EQ(budget.report().used_total, Bytes{0});
-  EXPECT_EQ(budget.report().peak_total, Bytes{8 * kMiB});
+  EXPECT_EQ(budget.report().peak_total, Bytes{16 * kMiB});
 }
 
 TEST(Roofs, say_so_when_the_budget_holds_only_what_a_cache_holds) {
@@ -43,7 +43,7 @@ TEST(Roofs, say_so_when_the_budget_holds_only_what_a_cache_holds) {
   const Roofs roofs = room.measure(budget);
   EXPECT_EQ(roofs.read_set, Bytes{5 * kMiB});
   EXPECT_TRUE(roofs.read_per_second);
-  EXPECT_NE(roofs.remark.find("5.24 MB, not 8.39 MB"), std::string::npos) << roofs.remark;
+  EXPECT_NE(roofs.remark.find("5.24 MB, not 16.8 MB"), std::string::npos) << roofs.remark;
 }
 
 TEST(Roofs, leave_reading_out_when_there_is_no_memory_for_it) {
