@@ -2,8 +2,8 @@
 // and the bill that goes under every answer.
 //
 // Everything the machine tells us is read through Files, so a made-up /proc, /sys or cgroup tree
-// works like the real one. In order below: Files, memory, CPU, the machine, its roofs, energy (meter,
-// then attribution to requests), tariff, bill.
+// works like the real one. In order below: Files, memory, CPU, the machine, its roofs, energy
+// (meter, then attribution to requests), tariff, bill.
 //
 //   SystemFiles files;
 //   const Machine machine = describe_machine(files);
@@ -208,9 +208,9 @@ struct Energy {
   std::string calibration{};  // id of the calibration, or of the prior's row
 };
 
-// A JSON object {best, low, high, method, scope, idle, concurrency, coverage, calibration}, or null;
-// and "≈ 21 J (10–42, prior model)". Modelled figures have two significant digits, measured ones
-// three.
+// A JSON object {best, low, high, method, scope, idle, concurrency, coverage, calibration}, or
+// null; and "≈ 21 J (10–42, prior model)". Modelled figures have two significant digits,
+// measured ones three.
 void append_json(std::string& out, const Energy& energy);
 std::string to_text(const Energy& energy);
 

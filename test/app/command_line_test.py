@@ -215,7 +215,8 @@ class Tools(ProgramTest):
 
     def test_bench_holds_its_figures_against_the_machine(self):
         outcome = self.run_program("bench", TINY / "qwen2.gguf", "--json", "--prefill", 32,
-                                   "--decode", 8, "--depth", 16, "--rounds", 3, "--memory", "64MB")
+                                   "--decode", 8, "--depth", 16, "--rounds", 3, "--memory", "64MB",
+                                   "--threads", 1)
         self.assertEqual(outcome.code, DONE, outcome.err)
         result = json.loads(outcome.out)
         roofs, decode = result["roofs"], result["decode"]
@@ -233,7 +234,7 @@ class Tools(ProgramTest):
         added = decode["step_ms"] - result["decode_at_depth_0"]["step_ms"]
         self.assertTrue(math.isclose(result["depth_adds_ms"], added, rel_tol=1e-2, abs_tol=1e-3))
         table = self.run_program("bench", TINY / "qwen2.gguf", "--prefill", 32, "--decode", 8,
-                                 "--sequences", 2, "--rounds", 1)
+                                 "--sequences", 2, "--rounds", 1, "--threads", 1)
         self.assertRegex(table.out, r"(?m)^decode 8 x 2 +\d")
         self.assertLessEqual(max(map(len, table.out.splitlines())), 80, table.out)
 
