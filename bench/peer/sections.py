@@ -153,7 +153,7 @@ class Idle(Section):
         with self.server(who) as server:
             server.wait_until_ready()
             server.ask(PROMPT, 4)
-            time.sleep(2)
+            time.sleep(15)  # time limits of the request that was answered run out
             used, woken = server.used_seconds(), server.wake_ups()
             time.sleep(seconds)
             used, woken = server.used_seconds() - used, server.wake_ups() - woken
