@@ -68,8 +68,8 @@ std::string roofs_text(const Roofs& roofs) {
   const std::string read = roofs.read_per_second ? fmt::format("{} GB/s read from memory, ",
                                                                three(*roofs.read_per_second * 1e-9))
                                                  : "";
-  std::string text = fmt::format("roofs     {}{} GOP/s of 8-bit products, measured just now\n",
-                                 read, three(roofs.multiply_per_second * 1e-9));
+  std::string text = fmt::format("roofs     {}{} GOP/s of 8-bit products (just now)\n", read,
+                                 three(roofs.multiply_per_second * 1e-9));
   if (!roofs.remark.empty()) text += fmt::format("          {}\n", roofs.remark);
   return text;
 }
@@ -78,11 +78,14 @@ std::string energy_text(const BenchReport& report) {
   std::string text;
   const auto add = [&](std::string_view what, const std::optional<BenchWork>& work) {
     if (!work || !work->energy.joules) return;
-    text += fmt::format("{}{} a token of {}\n", text.empty() ? "energy    " : "          ",
-                        to_text(work->energy), what);
+    Energy thousand = work->energy;
+    JouleRange& range = *thousand.joules;
+    range = {range.low * 1000, range.best * 1000, range.high * 1000};
+    text += fmt::format("{}{} per 1000 {} tokens\n", text.empty() ? "energy    " : "          ",
+                        to_text(thousand), what);
   };
-  add("the prompt", report.prefill);
-  add("the answer", report.decode);
+  add("prompt", report.prefill);
+  add("answer", report.decode);
   return text;
 }
 
@@ -150,9 +153,9 @@ std::string to_text(const BenchReport& report) {
       "start     loaded after {:.0f} ms, first token of a {}-token prompt after {:.0f}"
       " ms\n",
       report.load.count, report.first_prompt, report.first_token.count);
-  out += fmt::format("memory    {} in the budget", to_text(report.peak));
+  out += fmt::format("memory    peak {} of budget", to_text(report.peak));
   if (report.resident_peak) out += fmt::format(", {} resident", to_text(*report.resident_peak));
-  out += fmt::format(" at most; a step reads {} of weights\n", to_text(report.step_weights));
+  out += fmt::format("; a step reads {}\n", to_text(report.step_weights));
   return out + energy_text(report);
 }
 

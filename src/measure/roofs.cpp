@@ -91,9 +91,8 @@ Roofs measure_roofs(const Kernels& kernels, Pool& pool, const Clock& clock, Budg
   roofs.read_set = set;
   roofs.read_per_second = read_rate(kernels.probes, pool, clock, set);
   if (set < beyond) {
-    roofs.remark =
-        fmt::format("reading was measured on {}, not {}: part of it may be the cache's speed",
-                    to_text(set), to_text(beyond));
+    roofs.remark = fmt::format("read from {} where {} are wanted: in part the cache's speed",
+                               to_text(set), to_text(beyond));
   }
   return roofs;
 }
