@@ -52,6 +52,8 @@ def ask_ration(arguments, model, prompt, speculate):
     words = [arguments.ration, "run", model, "--file", prompt, "--json", "--quiet",
              "--temperature", 0, "--max-tokens", arguments.tokens, "--threads", arguments.threads,
              "--context", arguments.context, "--speculate", speculate]
+    if arguments.draft and speculate != OFF:
+        words += ["--draft", arguments.draft]
     answer = json.loads(compare.run(words))
     tokens = answer["bill"]["tokens"]
     seconds = answer["bill"]["ms"]["decode"] / 1000
@@ -178,6 +180,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--tokens", type=int, default=256, help="most tokens of an answer")
     parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--draft", type=pathlib.Path, help="a draft model for Ration")
     parser.add_argument("--llama-kind", choices=list(LLAMA_KINDS), default="ngram-simple-4-8")
     parser.add_argument("--search", action="store_true", help="find llama.cpp's fastest kind first")
     parser.add_argument("--prompts", nargs="+", type=pathlib.Path,

@@ -120,6 +120,12 @@ constexpr std::array kOptions{
     Option{"--speculate", "auto|ngram|off",
            "guess tokens from the text so far where that pays; answers stay the same",
            "run chat serve", put_speculate},
+    Option{"--draft", "MODEL", "a smaller model of the same vocabulary that guesses tokens too",
+           "run chat serve",
+           [](Settings& s, std::string_view v) -> Status {
+             s.draft = v;
+             return {};
+           }},
     Option{"-f,--file", "FILE", "read the prompt from a file; - is standard input", "run",
            [](Settings& s, std::string_view v) -> Status {
              s.prompt_file = v;

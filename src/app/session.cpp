@@ -27,6 +27,9 @@ std::string isa_from_environment() {
   return isa ? isa : "";
 }
 
+// Of answers longer than this a draft model guesses nothing, unless --context says more.
+constexpr int64_t kDraftContext = 4096;
+
 // Smaller models stay in the processor's caches, and are not worth a second file.
 constexpr Bytes kPackedLeast{16 * kMiB};
 
@@ -70,7 +73,7 @@ Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
   const int threads = session.pool.threads();
   const ModelCost model = cost_of(session, needs, settings.context > 0);
   MemoryNeeds memory{.limit = session.budget.hard(),
-                     .program = session.program.bytes(),
+                     .program = session.program.bytes() + session.draft_bytes(),
                      .context = settings.context,
                      .sequences = needs.sequences,
                      .logit_rows = std::max(needs.logit_rows, needs.sequences),
@@ -226,9 +229,12 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   charge = session->budget.reserve(Tag::kWeights, resolved->bytes);
   if (!charge) return charge.error();
   session->weights = std::move(*charge);
-  if (Status loaded = session->load_model(settings, *resolved); !loaded) return loaded.error();
+  Result<std::shared_ptr<const Model>> loaded = session->load_model(settings, *resolved);
+  if (!loaded) return loaded.error();
+  session->model = std::move(*loaded);
   session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
 
+  if (Status drafts = session->load_draft(settings); !drafts) return drafts.error();
   Result<EnginePlan> plan = plan_engine(*session, settings, needs);
   if (!plan) return plan.error();
   charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
@@ -240,14 +246,56 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   session->engine = std::move(*engine);
   session->attributor =
       std::make_unique<Attributor>(session->meter, session->clock, AttributorOptions{});
-  session->runner =
-      std::make_unique<Runner>(*session->engine, session->budget, session->clock,
-                               *session->attributor, RunnerOptions{.draft_rows = plan->draft_rows});
+  session->runner = std::make_unique<Runner>(
+      *session->engine, session->budget, session->clock, *session->attributor,
+      RunnerOptions{.draft_rows = plan->draft_rows, .draft_engine = session->draft_engine.get()});
   session->load = session->clock.since(start_ns);
   return session;
 }
 
-Status Session::load_model(const Settings& settings, const ResolvedModel& resolved) {
+Status Session::load_draft(const Settings& settings) {
+  if (settings.draft.empty()) return {};
+  if (settings.speculate != Speculate::kAuto) {
+    return Error{Code::kInvalid, "--draft wants --speculate auto"};
+  }
+  Settings named = settings;
+  named.model = settings.draft;
+  const Result<ResolvedModel> resolved = resolve_model(named, clock);
+  if (!resolved) return resolved.error();
+  Result<Charge> charge = budget.reserve(Tag::kWeights, resolved->bytes);
+  if (!charge) return charge.error();
+  draft_weights = std::move(*charge);
+  Result<std::shared_ptr<const Model>> loaded = load_model(settings, *resolved);
+  if (!loaded) return loaded.error();
+  draft_model = std::move(*loaded);
+  if (Status same = check_same_vocabulary(name, *model, display_name(*resolved), *draft_model);
+      !same) {
+    return same;
+  }
+  charge = budget.reserve(Tag::kScratch, draft_model->tokenizer().bytes());
+  if (!charge) return charge.error();
+  draft_tables = std::move(*charge);
+  const int64_t context = std::min(settings.context > 0 ? settings.context : kDraftContext,
+                                   draft_model->network().context_trained);
+  Result<std::unique_ptr<Engine>> made =
+      Engine::make(draft_model, *kernels, pool, budget,
+                   {.context = context, .kv_tokens = context, .step_tokens_max = 64});
+  if (!made) return made.error();
+  draft_engine = std::move(*made);
+  return {};
+}
+
+Bytes Session::draft_bytes() const {
+  if (!draft_engine) return Bytes{0};
+  const Network& network = draft_model->network();
+  const EngineOptions& options = draft_engine->options();
+  return draft_weights.bytes() + draft_tables.bytes() +
+         Engine::workspace_bytes(network, *kernels, pool.threads(), options) +
+         Engine::kv_block_bytes(network) * draft_engine->kv_blocks_max();
+}
+
+Result<std::shared_ptr<const Model>> Session::load_model(const Settings& settings,
+                                                         const ResolvedModel& resolved) {
   Packing packing;
   Charge buffers;
   ProgressLine line = progress_line(settings);
@@ -282,15 +330,15 @@ Status Session::load_model(const Settings& settings, const ResolvedModel& resolv
   Result<std::shared_ptr<const Model>> loaded = Model::load(resolved.files.front(), packing);
   line.finish();
   if (!loaded) return loaded.error();
-  model = std::move(*loaded);
-  if (model->packed()) store->disk().remember(packing.path);
-  if (settings.quiet || model->packing_problem().empty()) return {};
-  note("the weights are not packed: " + model->packing_problem());
+  if ((*loaded)->packed()) store->disk().remember(packing.path);
+  const std::string& problem = (*loaded)->packing_problem();
+  if (settings.quiet || problem.empty()) return loaded;
+  note("the weights are not packed: " + problem);
   if (!packing.pool) {
     note(fmt::format("packing takes {} of the memory limit, and that much is not left",
                      to_text(PackedWeights::kBuildBytes)));
   }
-  return {};
+  return loaded;
 }
 
 std::string Session::summary() const {

@@ -62,12 +62,21 @@ struct Session {
   std::string name;  // what the user calls the model
   std::shared_ptr<const Model> model;
   std::unique_ptr<Engine> engine;
+  Charge draft_weights;
+  Charge draft_tables;
+  std::shared_ptr<const Model> draft_model;  // null: none
+  std::unique_ptr<Engine> draft_engine;
   std::unique_ptr<Attributor> attributor;
   std::unique_ptr<Runner> runner;
   Millis load;
   bool memory_stated = false;
 
-  Status load_model(const Settings& settings, const ResolvedModel& resolved);
+  Result<std::shared_ptr<const Model>> load_model(const Settings& settings,
+                                                  const ResolvedModel& resolved);
+  // The model of --draft, where there is one, with an engine for one conversation.
+  Status load_draft(const Settings& settings);
+  // What it takes, with a full cache.
+  Bytes draft_bytes() const;
 
   // "context 8192 tokens of the model's 8192, memory 142 MB of 300 MB": what a start-up line says.
   std::string summary() const;

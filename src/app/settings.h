@@ -42,6 +42,7 @@ struct Settings {
   bool offline = false;
   bool packed = true;  // weights are used from a packed copy beside the model
   Speculate speculate = Speculate::kAuto;
+  std::string draft;  // a smaller model that guesses; "" is none
   bool force = false;
 
   // perplexity

@@ -7,6 +7,7 @@
 // Everything below serve, app and bench goes through this header.
 #pragma once
 
-#include "run/engine.h"   // IWYU pragma: export
-#include "run/runner.h"   // IWYU pragma: export
-#include "run/sampler.h"  // IWYU pragma: export
+#include "run/engine.h"           // IWYU pragma: export
+#include "run/runner.h"           // IWYU pragma: export
+#include "run/sampler.h"          // IWYU pragma: export
+#include "run/speculate_model.h"  // IWYU pragma: export

@@ -7,6 +7,7 @@
 
 #include "run/kv.h"
 #include "run/speculate_lookup.h"
+#include "run/speculate_model.h"
 
 namespace ration {
 
@@ -44,9 +45,11 @@ struct Runner::Answer {
   std::vector<Token> tokens;  // the prompt, then what was generated
   std::unique_ptr<Sequence> sequence;
   std::unique_ptr<PromptLookup> lookup;  // null: nothing is guessed
+  std::unique_ptr<DraftModel> model;     // null: it was not asked yet
   Acceptance acceptance;
   std::vector<Token> guess;  // in a step that may draft: the newest token, then what may follow
   int64_t matched = 0;       // what stands behind that
+  bool by_model = false;     // the draft model guesses, not the text so far
   int64_t drafted = 0;       // so many of what may follow are run
   std::optional<DraftCount> drafts;
   bool cancelled = false;
@@ -64,6 +67,10 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       attributor_(attributor),
       options_(options),
       costs_(engine.options().logit_rows_max) {
+  if (options_.draft_engine) {
+    draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
+                   static_cast<double>(engine.step_weight_bytes().count);
+  }
   CHECK(options_.draft_rows >= 0 && options_.draft_rows < engine.options().logit_rows_max);
 }
 
@@ -173,32 +180,60 @@ void Runner::draft() {
   if (options_.draft_rows == 0 || !std::ranges::all_of(active_, writes)) return;
   const EngineOptions& limits = engine_.options();
   std::vector<Proposal> proposals;
-  for (const AnswerPtr& answer : active_) {
-    const Request& request = answer->request;
-    const auto size = static_cast<int64_t>(answer->tokens.size());
-    const int64_t last = std::min(
-        limits.context,
-        request.tokens_max ? answer->prompt_size() + *request.tokens_max - 1 : limits.context);
-    if (!answer->lookup && last > size) {
-      // Without room for it the answer is written as if speculation were off.
-      if (auto made = PromptLookup::make(last, budget_)) answer->lookup = std::move(*made);
-      if (answer->lookup && !answer->drafts) answer->drafts.emplace();
-    }
-    answer->guess = {answer->tokens.back()};
-    if (answer->lookup) {
-      answer->matched = answer->lookup->propose(
-          answer->tokens, std::min(last - size, kDraftTokensMax), answer->guess);
-    }
-    proposals.push_back({.tokens = static_cast<int64_t>(answer->guess.size()) - 1,
-                         .matched = answer->matched,
-                         .acceptance = &answer->acceptance});
-  }
+  for (const AnswerPtr& answer : active_) proposals.push_back(guess(*answer));
   const int64_t rows = std::min(limits.logit_rows_max, limits.step_tokens_max) - active();
   const std::vector<int64_t> lengths = draft_lengths(costs_, active(), proposals, rows);
-  for (size_t i = 0; i < lengths.size(); ++i) active_[i]->drafted = lengths[i];
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    active_[i]->drafted = lengths[i];
+    if (options_.draft_engine) ask_draft_model(*active_[i]);
+  }
+}
+
+// From the text so far, or, where that promises less, what the draft model may write.
+Proposal Runner::guess(Answer& answer) {
+  const int64_t context = engine_.options().context;
+  const auto size = static_cast<int64_t>(answer.tokens.size());
+  const auto& tokens_max = answer.request.tokens_max;
+  const int64_t last =
+      tokens_max ? std::min(context, answer.prompt_size() + *tokens_max - 1) : context;
+  if (!answer.lookup && last > size) {
+    // Without room for it the answer is written as if speculation were off.
+    if (auto made = PromptLookup::make(last, budget_)) answer.lookup = std::move(*made);
+    if (answer.lookup && !answer.drafts) answer.drafts.emplace();
+  }
+  const int64_t count_max = std::min(last - size, kDraftTokensMax);
+  answer.guess = {answer.tokens.back()};
+  answer.by_model = false;
+  Proposal proposal{.acceptance = &answer.acceptance};
+  if (!answer.lookup) return proposal;
+  answer.matched = answer.lookup->propose(answer.tokens, count_max, answer.guess);
+  proposal.matched = answer.matched;
+  proposal.tokens = static_cast<int64_t>(answer.guess.size()) - 1;
+  const Acceptance& acceptance = answer.acceptance;
+  if (options_.draft_engine &&
+      (proposal.tokens == 0 || acceptance.chance(answer.matched) < acceptance.chance_of_model())) {
+    answer.by_model = true;
+    proposal.tokens = std::max<int64_t>(count_max, 0);
+    proposal.share_each = draft_share_;
+  }
+  return proposal;
+}
+
+// Has the draft model write what was decided to be run.
+void Runner::ask_draft_model(Answer& answer) {
+  if (!answer.by_model || answer.drafted == 0) {
+    answer.by_model = false;
+    answer.acceptance.skip_model();
+    return;
+  }
+  if (!answer.model) answer.model = std::make_unique<DraftModel>(*options_.draft_engine);
+  answer.guess.resize(1);
+  answer.model->propose(answer.tokens, answer.drafted, answer.guess);
+  answer.drafted = static_cast<int64_t>(answer.guess.size()) - 1;
 }
 
 bool Runner::run_batch() {
+  const double cpu_before = process_cpu_seconds();
   draft();
   while (true) {
     std::vector<StepItem> items;
@@ -219,7 +254,7 @@ bool Runner::run_batch() {
         room -= static_cast<int64_t>(tokens.size());
       }
     }
-    const Status stepped = run_step(items, answers);
+    const Status stepped = run_step(items, answers, cpu_before);
     if (stepped) {
       after_step(items, answers);
       return true;
@@ -227,7 +262,10 @@ bool Runner::run_batch() {
     if (stepped.error().code == Code::kOverBudget) {
       // Guesses give way first: nothing may end or wait because of them.
       bool drafted = false;
-      for (Answer* answer : answers) drafted |= std::exchange(answer->drafted, 0) > 0;
+      for (Answer* answer : answers) {
+        drafted |= std::exchange(answer->drafted, 0) > 0;
+        drafted |= std::exchange(answer->model, nullptr) != nullptr;
+      }
       if (drafted || step_back_youngest()) continue;
     }
     for (Answer* answer : answers) {
@@ -241,9 +279,9 @@ bool Runner::run_batch() {
   }
 }
 
-Status Runner::run_step(std::span<const StepItem> items, std::span<Answer* const> answers) {
+Status Runner::run_step(std::span<const StepItem> items, std::span<Answer* const> answers,
+                        double cpu_before) {
   const bool writes = std::ranges::all_of(answers, &Answer::writes);
-  const double cpu_before = process_cpu_seconds();
   const int64_t start_ns = clock_.now_ns();
   if (Status stepped = engine_.step(items); !stepped) return stepped;
   int64_t tokens = 0;
@@ -262,6 +300,7 @@ bool Runner::step_back_youngest() {
   active_.pop_back();
   youngest->sequence.reset();
   youngest->lookup.reset();
+  youngest->model.reset();
   youngest->guess.clear();
   waiting_.push_front(std::move(youngest));
   return true;
@@ -271,15 +310,18 @@ void Runner::account(std::span<const StepItem> items, std::span<Answer* const> a
                      double cpu_seconds) {
   const int64_t token_bytes =
       Engine::kv_block_bytes(engine_.model().network()).count / kKvBlockTokens;
+  Bytes shared = engine_.step_weight_bytes();
   std::vector<RequestWork> work;
   for (size_t i = 0; i < items.size(); ++i) {
     const auto tokens = static_cast<int64_t>(items[i].tokens.size());
+    if (answers[i]->by_model) {
+      shared += options_.draft_engine->step_weight_bytes() * answers[i]->drafted;
+    }
     work.push_back({.request = answers[i]->id,
                     .tokens = tokens,
                     .own_bytes = Bytes{answers[i]->computed() * token_bytes}});
   }
-  attributor_.step(
-      {.cpu_seconds = cpu_seconds, .shared_bytes = engine_.step_weight_bytes(), .requests = work});
+  attributor_.step({.cpu_seconds = cpu_seconds, .shared_bytes = shared, .requests = work});
 }
 
 void Runner::after_step(std::span<const StepItem> items, std::span<Answer* const> answers) {
@@ -307,7 +349,11 @@ void Runner::write(Answer& answer, int64_t row) {
     if (answer.done) return;
     if (i >= guesses) break;
     const bool right = answer.tokens.back() == answer.guess[static_cast<size_t>(i + 1)];
-    answer.acceptance.observe(answer.matched + i, right);
+    if (answer.by_model) {
+      answer.acceptance.observe_model(right);
+    } else {
+      answer.acceptance.observe(answer.matched + i, right);
+    }
     if (!right || i >= drafted || answer.cancelled || late(answer)) break;
   }
   answer.guess.clear();

@@ -76,6 +76,8 @@ struct RunnerOptions {
   // So many of the engine's logit rows are kept for guessed tokens, and the rest is how many
   // answers are written at once. 0: no speculation.
   int64_t draft_rows = 0;
+  // A smaller model of the same vocabulary that guesses where the text so far does not. None: null.
+  Engine* draft_engine = nullptr;
 };
 
 // Rows that are worth keeping: the most guessed tokens of one answer in a step.
@@ -114,8 +116,11 @@ class Runner {
   void drop_ended();
   void admit();
   void draft();
+  Proposal guess(Answer& answer);
+  void ask_draft_model(Answer& answer);
   bool run_batch();
-  Status run_step(std::span<const StepItem> items, std::span<Answer* const> answers);
+  Status run_step(std::span<const StepItem> items, std::span<Answer* const> answers,
+                  double cpu_before);
   void after_step(std::span<const StepItem> items, std::span<Answer* const> answers);
   void write(Answer& answer, int64_t row);
   void write_token(Answer& answer, int64_t row);
@@ -136,6 +141,7 @@ class Runner {
   std::vector<AnswerPtr> active_;  // in order of arrival
   RequestId next_id_ = 1;
   int64_t last_batch_ = 0;
+  double draft_share_ = 0;  // of a step of one token, what one of the draft model takes
 };
 
 }  // namespace ration

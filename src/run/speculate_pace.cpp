@@ -7,7 +7,8 @@
 // Departs   chances are of each token by the length of its match, not one of the whole answer: each
 //           token that comes true makes the match of the next one longer. Guesses that are not run
 //           are compared with what came too, so no step is spent on probing them.
-//           cost is observed, not a model's share of arithmetic.
+//           cost is observed, not a model's share of arithmetic; a draft model's tokens are
+//           added to it.
 // Costs     answers x tokens a step
 // Proved    test/run/speculate_test.cpp
 #include "run/speculate_pace.h"
@@ -23,6 +24,7 @@ namespace {
 
 // Before anything is known: what prompts of code and of prose show, on the careful side.
 constexpr std::array<double, 5> kFirstChances{0.25, 0.35, 0.5, 0.7, 0.85};
+constexpr double kFirstOfModel = 0.7;
 constexpr int kFirstWeight = 4;            // they count as so many observations,
 constexpr int kWeightMax = 32;             // and all of the past as no more than so many
 constexpr double kCostRate = 1.0 / 4;      // weight of the newest time of a step,
@@ -35,7 +37,10 @@ double guessed_cost(int64_t tokens) { return 1 + 0.15 * static_cast<double>(toke
 
 }  // namespace
 
-Acceptance::Acceptance() : chances_(kFirstChances) {}
+Acceptance::Acceptance() {
+  for (size_t i = 0; i < kClasses; ++i) matches_[i].chance = kFirstChances[i];
+  model_.chance = kFirstOfModel;
+}
 
 size_t Acceptance::class_of(int64_t matched) {
   if (matched < 4) return static_cast<size_t>(std::max<int64_t>(matched, 2) - 2);
@@ -43,11 +48,16 @@ size_t Acceptance::class_of(int64_t matched) {
                           kClasses - 1);
 }
 
-void Acceptance::observe(int64_t matched, bool came_true) {
-  const size_t at = class_of(matched);
-  const int weight = std::min(kFirstWeight + ++seen_[at], kWeightMax);
-  chances_[at] += ((came_true ? 1.0 : 0.0) - chances_[at]) / weight;
+void Acceptance::Share::observe(bool came_true) {
+  const int weight = std::min(kFirstWeight + ++seen, kWeightMax);
+  chance += ((came_true ? 1.0 : 0.0) - chance) / weight;
 }
+
+void Acceptance::observe(int64_t matched, bool came_true) {
+  matches_[class_of(matched)].observe(came_true);
+}
+
+void Acceptance::skip_model() { model_.chance += kForgetRate * (kFirstOfModel - model_.chance); }
 
 StepCosts::StepCosts(int64_t tokens_max) : costs_(static_cast<size_t>(tokens_max) + 1) {
   CHECK(tokens_max >= 1);
@@ -94,6 +104,7 @@ std::vector<int64_t> draft_lengths(const StepCosts& costs, int64_t writers,
   std::vector<int64_t> lengths(proposals.size(), 0), best = lengths;
   std::vector<double> reach(proposals.size(), 1);  // of the last token taken from each
   double expected = static_cast<double>(writers);
+  double written = 0;  // by draft models
   double best_rate = expected / costs.of(writers);
   // The likeliest tokens first: so every number of tokens has its most promising ones.
   for (int64_t taken = 1; taken <= tokens_max; ++taken) {
@@ -102,7 +113,7 @@ std::vector<int64_t> draft_lengths(const StepCosts& costs, int64_t writers,
     for (size_t i = 0; i < proposals.size(); ++i) {
       const Proposal& proposal = proposals[i];
       if (lengths[i] == proposal.tokens) continue;
-      const double here = reach[i] * proposal.acceptance->chance(proposal.matched + lengths[i]);
+      const double here = reach[i] * proposal.chance(lengths[i]);
       if (here > next_reach) {
         next = i;
         next_reach = here;
@@ -112,7 +123,8 @@ std::vector<int64_t> draft_lengths(const StepCosts& costs, int64_t writers,
     ++lengths[next];
     reach[next] = next_reach;
     expected += next_reach;
-    const double rate = expected / costs.of(writers + taken);
+    written += proposals[next].share_each * costs.of(1);
+    const double rate = expected / (costs.of(writers + taken) + written);
     if (rate > best_rate) {
       best_rate = rate;
       best = lengths;

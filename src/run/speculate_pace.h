@@ -18,16 +18,27 @@ class Acceptance {
  public:
   Acceptance();
   // The chance that the token after a match of so many tokens is guessed right.
-  double chance(int64_t matched) const { return chances_[class_of(matched)]; }
+  double chance(int64_t matched) const { return matches_[class_of(matched)].chance; }
   void observe(int64_t matched, bool came_true);
 
+  // The same of a draft model's next token. Its guesses are not seen unless it is run, so what was
+  // seen fades with every step that does without it, and it is tried again some time.
+  double chance_of_model() const { return model_.chance; }
+  void observe_model(bool came_true) { model_.observe(came_true); }
+  void skip_model();
+
  private:
+  struct Share {
+    double chance = 0;
+    int seen = 0;
+    void observe(bool came_true);
+  };
   static size_t class_of(int64_t matched);
 
   // Of matches of 2, 3, 4-7, 8-15, 16 and more tokens.
   static constexpr size_t kClasses = 5;
-  std::array<double, kClasses> chances_;
-  std::array<int, kClasses> seen_{};
+  std::array<Share, kClasses> matches_;
+  Share model_;
 };
 
 // What steps take, by how many tokens they run. single-thread: one object an engine.
@@ -55,6 +66,12 @@ struct Proposal {
   int64_t tokens = 0;   // how many there are
   int64_t matched = 0;  // what stands behind the first of them
   const Acceptance* acceptance = nullptr;
+  // Above 0: a draft model would write them, each for this share of a step of one token.
+  double share_each = 0;
+
+  double chance(int64_t index) const {
+    return share_each > 0 ? acceptance->chance_of_model() : acceptance->chance(matched + index);
+  }
 };
 
 // How many tokens of each proposal to run in a step of `writers` answers, at most `tokens_max` in

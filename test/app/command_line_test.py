@@ -90,6 +90,11 @@ class Answers(ProgramTest):
             self.assertEqual(on["tokens"], off["tokens"])
             self.assertLessEqual(on["bill"]["tokens"]["accepted"], on["bill"]["tokens"]["drafted"])
             self.assertNotIn("drafted", off["bill"]["tokens"])
+        own = self.answer(*words, model="qwen2")
+        drafted = self.answer(*words, "--draft", TINY / "qwen3-tied.gguf", model="qwen2")
+        self.assertEqual(drafted["tokens"], own["tokens"])
+        self.refuses(USAGE, "gemma3.gguf cannot draft for qwen2: found a vocabulary of 322 tokens",
+                     "run", TINY / "qwen2.gguf", "hi", "--draft", TINY / "gemma3.gguf")
         self.refuses(USAGE, "wanted auto, ngram or off", "run", TINY / "qwen2.gguf", "hi",
                      "--speculate", "on")
 

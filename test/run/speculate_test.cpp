@@ -396,6 +396,71 @@ TEST(Speculation, cancel_and_deadline_take_effect_within_a_draft) {
   }
 }
 
+// A draft model that is the model itself is always right; another one of the same vocabulary rarely.
+TEST(Speculation, answers_with_a_draft_model_are_those_without_it) {
+  for (const char* name : {"qwen2", "qwen3-tied"}) {
+    OneThread plain(kRoomy, kPlain, "qwen2");
+    TinyEngine draft(name, *available_kernels().front(), 1,
+                     {.context = 100, .kv_tokens = 128, .step_tokens_max = 16});
+    const RunnerOptions how{.draft_rows = kDraftTokensMax, .draft_engine = draft.engine.get()};
+    OneThread speculating(kRoomy, how, "qwen2");
+    const auto unlike = [&](Request& request) {  // nothing to copy
+      request.prompt = random_tokens(*plain.model, 20, request.sampler.seed + 50);
+    };
+    const Said wanted = say(plain, 4, unlike), found = say(speculating, 4, unlike);
+    expect_same(found, wanted);
+    EXPECT_GT(found.drafts.accepted, 0) << name;
+    EXPECT_GT(found.drafts.drafted, found.drafts.accepted) << name;
+    EXPECT_EQ(draft.engine->kv_blocks_free(), draft.engine->kv_blocks_max()) << name;
+  }
+}
+
+TEST(DraftModel, writes_what_its_model_would_and_reads_on_where_the_answer_parted) {
+  TinyEngine tiny("llama-gqa", *available_kernels().front(), 1);
+  std::vector<Token> tokens = random_tokens(*tiny.model, 40, 3);
+  DraftModel kept(*tiny.engine);
+  for (int round = 0; round < 6; ++round) {
+    std::vector<Token> draft, fresh_draft;
+    DraftModel fresh(*tiny.engine);
+    kept.propose(tokens, 4, draft);
+    fresh.propose(tokens, 4, fresh_draft);
+    ASSERT_EQ(draft.size(), 4u);
+    EXPECT_EQ(draft.front(), fresh_draft.front()) << round;
+    tokens.push_back(draft[0]);
+    if (round % 2 == 0) tokens.push_back((draft[1] + 1) % 50);
+  }
+  std::vector<Token> none;
+  kept.propose(random_tokens(*tiny.model, 192, 4), 2, none);  // beyond its context
+  EXPECT_TRUE(none.empty());
+  EXPECT_EQ(tiny.engine->kv_blocks_free(), tiny.engine->kv_blocks_max());
+}
+
+TEST(DraftModel, another_vocabulary_is_refused_with_both_named) {
+  const auto model = tiny_model("qwen2"), same = tiny_model("qwen3-tied"),
+             other = tiny_model("gemma3");
+  EXPECT_TRUE(check_same_vocabulary("large", *model, "small", *same));
+  const Status refused = check_same_vocabulary("large", *model, "small", *other);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_NE(refused.error().message.find("small cannot draft for large"), std::string::npos);
+}
+
+TEST(Pace, a_draft_model_must_pay_for_what_it_writes_and_is_tried_again) {
+  const StepCosts costs = costs_of([](int64_t n) { return 10.0 + 2 * static_cast<double>(n); });
+  Acceptance acceptance;
+  for (int i = 0; i < 50; ++i) acceptance.observe_model(true);
+  const auto length_at = [&](double share) {
+    const Proposal proposal{.tokens = 8, .acceptance = &acceptance, .share_each = share};
+    return draft_lengths(costs, 1, {&proposal, 1}, 8)[0];
+  };
+  EXPECT_EQ(length_at(0.1), 8);
+  EXPECT_EQ(length_at(1.0), 0);
+  for (int i = 0; i < 50; ++i) acceptance.observe_model(false);
+  EXPECT_EQ(length_at(0.1), 0);
+  for (int i = 0; i < 1000; ++i) acceptance.skip_model();
+  EXPECT_GT(length_at(0.1), 0);
+}
+
 TEST(Speculation, without_memory_for_its_index_answers_come_all_the_same) {
   OneThread plain(kRoomy, kPlain), speculating(kRoomy, kSpeculating);
   speculating.budget.inject_failures([](Tag tag, Bytes) { return tag == Tag::kScratch; });
