@@ -43,7 +43,8 @@ TEST(Roofs, say_so_when_the_budget_holds_only_what_a_cache_holds) {
   const Roofs roofs = room.measure(budget);
   EXPECT_EQ(roofs.read_set, Bytes{5 * kMiB});
   EXPECT_TRUE(roofs.read_per_second);
-  EXPECT_NE(roofs.remark.find("5.24 MB where 16.8 MB are wanted"), std::string::npos) << roofs.remark;
+  EXPECT_NE(roofs.remark.find("5.24 MB where 16.8 MB are wanted"), std::string::npos)
+      << roofs.remark;
 }
 
 TEST(Roofs, leave_reading_out_when_there_is_no_memory_for_it) {

@@ -396,7 +396,7 @@ TEST(Speculation, cancel_and_deadline_take_effect_within_a_draft) {
   }
 }
 
-// A draft model that is the model itself is always right; another one of the same vocabulary rarely.
+// A draft model that is the model itself is always right; another of the same vocabulary rarely.
 TEST(Speculation, answers_with_a_draft_model_are_those_without_it) {
   for (const char* name : {"qwen2", "qwen3-tied"}) {
     OneThread plain(kRoomy, kPlain, "qwen2");

@@ -11,6 +11,7 @@
 
 #include "base/pool.h"
 #include "base/rng.h"
+#include "run/logit_scan.h"
 #include "tensor/panel.h"
 #include "test/tensor/samples.h"
 
