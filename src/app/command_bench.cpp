@@ -167,17 +167,21 @@ Status Bench::prefill_round(BenchWork& work) {
 
 Status Bench::decode_round(BenchWork& work, Sequences& sequences, Account& account) {
   const int64_t depth = sequences.front()->length();
+  std::vector<Token> tokens = random_tokens(settings_.sequences);
   const int64_t start_ns = session_.clock.now_ns();
   for (int64_t i = 0; i < settings_.decode; ++i) {
-    const std::vector<Token> tokens = random_tokens(settings_.sequences);
     std::vector<StepItem> items;
     for (size_t s = 0; s < sequences.size(); ++s) {
       items.push_back({.sequence = sequences[s].get(),
                        .tokens = {&tokens[s], 1},
                        .role = Role::kGenerated,
-                       .wants_logits = true});
+                       .wants_logits = true,
+                       .best_logits = 1});
     }
     if (Status stepped = step(items, &account); !stepped) return stepped;
+    for (size_t s = 0; s < tokens.size(); ++s) {
+      tokens[s] = best_logit(session_.engine->logits(static_cast<int64_t>(s))).token;
+    }
   }
   work.rounds.push_back(session_.clock.since(start_ns));
   for (const auto& sequence : sequences) sequence->truncate(depth);

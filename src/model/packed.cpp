@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kHeadBytes = 4096;
 constexpr int64_t kAlignment = 64;
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 constexpr Bytes kDiskSlack{64 * kMiB};  // a disk is not filled to the last byte
 
 using Digest = std::array<char, 64>;  // of SHA-256, in hexadecimal
@@ -231,7 +231,6 @@ class Builder {
  private:
   Status write_matrix(const Place& place) {
     const Matrix& matrix = place.source;
-    const auto pack = place.layout == Layout::kPanels ? pack_panel : pack_split_panel;
     const int64_t panel_bytes = kRowsAPanel * matrix.row_bytes();
     const int64_t panels = (matrix.rows + kRowsAPanel - 1) / kRowsAPanel;
     const int64_t a_time = std::max<int64_t>(1, kBufferBytes / panel_bytes);
@@ -240,16 +239,10 @@ class Builder {
       const int64_t count = std::min(a_time, panels - first);
       pool_.run([&](int worker) {
         const Share share = share_of(count, worker, pool_.threads());
-        for (int64_t p = share.begin; p < share.end; ++p) {
-          const int64_t row = (first + p) * kRowsAPanel;
-          pack(matrix.dtype, matrix.cols, matrix.row(row), std::min(kRowsAPanel, matrix.rows - row),
-               buffer_.data() + p * panel_bytes);
-        }
+        for (int64_t p = share.begin; p < share.end; ++p) pack(place, first, p, count);
       });
+      if (Status written = write_panels(place, first, count); !written) return written;
       const int64_t bytes = count * panel_bytes;
-      Status written = write_at(file_, path_, std::span(buffer_).first(static_cast<size_t>(bytes)),
-                                place.offset + first * panel_bytes);
-      if (!written) return written;
       source_.release({matrix.row(first * kRowsAPanel),
                        static_cast<size_t>(std::min(bytes, matrix.bytes() - first * panel_bytes))});
       done_ += bytes;
@@ -258,6 +251,37 @@ class Builder {
       }
     }
     return {};
+  }
+
+  // Panel first + p of the `count` that the buffer holds: of split ones first all upper planes.
+  void pack(const Place& place, int64_t first, int64_t p, int64_t count) {
+    const Matrix& matrix = place.source;
+    const int64_t row = (first + p) * kRowsAPanel;
+    const int64_t rows = std::min(kRowsAPanel, matrix.rows - row);
+    if (place.layout == Layout::kPanels) {
+      std::byte* panel = buffer_.data() + p * kRowsAPanel * matrix.row_bytes();
+      return pack_panel(matrix.dtype, matrix.cols, matrix.row(row), rows, panel);
+    }
+    const SplitPlaces at =
+        split_places(matrix.dtype, count * kRowsAPanel, matrix.cols, p * kRowsAPanel);
+    pack_split_panel(matrix.dtype, matrix.cols, matrix.row(row), rows, buffer_.data() + at.upper,
+                     buffer_.data() + at.lower);
+  }
+
+  Status write_panels(const Place& place, int64_t first, int64_t count) {
+    const Matrix& matrix = place.source;
+    const int64_t panel_bytes = kRowsAPanel * matrix.row_bytes();
+    const auto bytes = std::span(buffer_).first(static_cast<size_t>(count * panel_bytes));
+    if (place.layout == Layout::kPanels) {
+      return write_at(file_, path_, bytes, place.offset + first * panel_bytes);
+    }
+    const auto upper_bytes =
+        static_cast<size_t>(split_places(matrix.dtype, count * kRowsAPanel, matrix.cols, 0).lower);
+    const SplitPlaces at =
+        split_places(matrix.dtype, matrix.rows, matrix.cols, first * kRowsAPanel);
+    Status written = write_at(file_, path_, bytes.first(upper_bytes), place.offset + at.upper);
+    if (!written) return written;
+    return write_at(file_, path_, bytes.subspan(upper_bytes), place.offset + at.lower);
   }
 
   static constexpr int64_t kBufferBytes = PackedWeights::kBuildBytes.count - 2 * kMiB;

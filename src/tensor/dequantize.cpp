@@ -253,12 +253,14 @@ void dequantize_columns(const Matrix& w, int64_t row, int64_t first, int64_t n, 
   const int64_t lane = row % kRowsAPanel;
   const int64_t elements = info_of(w.dtype).block_elements;
   const std::byte* panel = w.row(row - lane);
+  const SplitPlaces places = split_places(w.dtype, w.rows, w.cols, row - lane);
   std::byte block[kBlockBytesMax];
   for (int64_t c = first; c < first + n; c += elements, out += elements) {
     if (w.layout == Layout::kPanels) {
       unpack_panel_row(w.dtype, elements, panel + kRowsAPanel * row_bytes(w.dtype, c), lane, block);
     } else {
-      unpack_split_row(w.dtype, w.cols, panel, lane, c, elements, block);
+      unpack_split_row(w.dtype, w.data + places.upper, w.data + places.lower, lane, c, elements,
+                       block);
     }
     dequantize(w.dtype, block, elements, out);
   }

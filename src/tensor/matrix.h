@@ -13,7 +13,7 @@ namespace ration {
 enum class Layout : uint8_t {
   kRowMajor,     // GGUF: row after row of blocks
   kPanels,       // 16 rows interleaved: tensor/panel.h
-  kSplitPanels,  // the same, the upper four bits of all weights of a panel before the rest
+  kSplitPanels,  // the same, the upper four bits of all weights before the rest
 };
 
 // How a product of few tokens walks panels that come from memory. No result depends on it; what is

@@ -186,42 +186,43 @@ struct SplitPanel {
   static constexpr int64_t kHalf = kDType == DType::kQ8_0 ? 0 : 144;  // of the upper plane
   static constexpr int64_t kColumns = info_of(kDType).block_elements;
 
-  static int64_t lower_at(int64_t cols) {
-    return kRowsAPanel * (cols / kColumns) * kSizes.upper_bytes;
-  }
-
-  static void pack(int64_t cols, const std::byte* in, int64_t rows, std::byte* panel) {
+  static void pack(int64_t cols, const std::byte* in, int64_t rows, std::byte* upper_plane,
+                   std::byte* lower_plane) {
     const int64_t blocks = cols / kColumns;
     for (int64_t r = 0; r < kRowsAPanel; ++r) {
       for (int64_t b = 0; b < blocks; ++b) {
         Block block{};
-        if (r < rows)
-          std::memcpy(&block, in + (r * blocks + b) * int64_t{sizeof block}, sizeof block);
+        const int64_t at = (r * blocks + b) * int64_t{sizeof block};
+        if (r < rows) std::memcpy(&block, in + at, sizeof block);
         std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
         split(block, upper, lower);
-        std::byte* to = panel + kRowsAPanel * b * kSizes.upper_bytes;
-        each_field(kSizes.upper_bytes, kHalf, [&](int64_t at, int64_t size) {
-          std::memcpy(to + kRowsAPanel * at + r * size, upper + at, static_cast<size_t>(size));
+        std::byte* to = upper_plane + kRowsAPanel * b * kSizes.upper_bytes;
+        each_field(kSizes.upper_bytes, kHalf, [&](int64_t field, int64_t size) {
+          std::memcpy(to + kRowsAPanel * field + r * size, upper + field,
+                      static_cast<size_t>(size));
         });
-        to = panel + lower_at(cols) + kRowsAPanel * b * kSizes.lower_bytes;
-        each_field(kSizes.lower_bytes, -1, [&](int64_t at, int64_t size) {
-          std::memcpy(to + kRowsAPanel * at + r * size, lower + at, static_cast<size_t>(size));
+        to = lower_plane + kRowsAPanel * b * kSizes.lower_bytes;
+        each_field(kSizes.lower_bytes, -1, [&](int64_t field, int64_t size) {
+          std::memcpy(to + kRowsAPanel * field + r * size, lower + field,
+                      static_cast<size_t>(size));
         });
       }
     }
   }
 
-  static void unpack(int64_t cols, const std::byte* panel, int64_t r, int64_t first, int64_t n,
-                     std::byte* out) {
+  static void unpack(const std::byte* upper_plane, const std::byte* lower_plane, int64_t r,
+                     int64_t first, int64_t n, std::byte* out) {
     for (int64_t b = first / kColumns; b < (first + n) / kColumns; ++b) {
       std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
-      const std::byte* from = panel + kRowsAPanel * b * kSizes.upper_bytes;
-      each_field(kSizes.upper_bytes, kHalf, [&](int64_t at, int64_t size) {
-        std::memcpy(upper + at, from + kRowsAPanel * at + r * size, static_cast<size_t>(size));
+      const std::byte* from = upper_plane + kRowsAPanel * b * kSizes.upper_bytes;
+      each_field(kSizes.upper_bytes, kHalf, [&](int64_t field, int64_t size) {
+        std::memcpy(upper + field, from + kRowsAPanel * field + r * size,
+                    static_cast<size_t>(size));
       });
-      from = panel + lower_at(cols) + kRowsAPanel * b * kSizes.lower_bytes;
-      each_field(kSizes.lower_bytes, -1, [&](int64_t at, int64_t size) {
-        std::memcpy(lower + at, from + kRowsAPanel * at + r * size, static_cast<size_t>(size));
+      from = lower_plane + kRowsAPanel * b * kSizes.lower_bytes;
+      each_field(kSizes.lower_bytes, -1, [&](int64_t field, int64_t size) {
+        std::memcpy(lower + field, from + kRowsAPanel * field + r * size,
+                    static_cast<size_t>(size));
       });
       Block block{};
       join(upper, lower, block);
@@ -234,19 +235,19 @@ struct SplitPanel {
 }  // namespace
 
 void pack_split_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int64_t rows,
-                      std::byte* panel) {
+                      std::byte* upper, std::byte* lower) {
   DCHECK(has_split_panels(dtype, cols) && rows >= 1 && rows <= kRowsAPanel);
   const auto pack =
       dtype == DType::kQ8_0 ? SplitPanel<BlockQ8_0>::pack : SplitPanel<BlockQ6_K>::pack;
-  pack(cols, rows_of_blocks, rows, panel);
+  pack(cols, rows_of_blocks, rows, upper, lower);
 }
 
-void unpack_split_row(DType dtype, int64_t cols, const std::byte* panel, int64_t row, int64_t first,
-                      int64_t n, std::byte* out) {
-  DCHECK(has_split_panels(dtype, cols) && row >= 0 && row < kRowsAPanel);
+void unpack_split_row(DType dtype, const std::byte* upper, const std::byte* lower, int64_t row,
+                      int64_t first, int64_t n, std::byte* out) {
+  DCHECK(split_block_of(dtype).upper_bytes > 0 && row >= 0 && row < kRowsAPanel);
   const auto unpack =
       dtype == DType::kQ8_0 ? SplitPanel<BlockQ8_0>::unpack : SplitPanel<BlockQ6_K>::unpack;
-  unpack(cols, panel, row, first, n, out);
+  unpack(upper, lower, row, first, n, out);
 }
 
 }  // namespace ration

@@ -39,8 +39,9 @@ constexpr int64_t place_of_q6_k(int64_t offset) {
 }
 
 // Split panels, for matrices whose rows are screened for the best products (Kernels::screen): the
-// weights' upper four bits and the scales of all blocks of a panel come first, the other bits after
-// them, so that a look at the upper bits reads little more than half the bytes. A nibble is
+// weights' upper four bits and the scales of all panels come first, the other bits after them, so
+// that a look at the upper bits reads little more than half the bytes, from front to back. A nibble
+// is
 // (q + 128) >> 4 of a Q8_0 and q >> 2 of a Q6_K weight, and lies where Q4_0 and Q6_K have their
 // nibbles; a block's rest are nibbles or pairs of bits in the same order.
 struct SplitBlock {
@@ -57,12 +58,25 @@ constexpr bool has_split_panels(DType dtype, int64_t cols) {
   return split_block_of(dtype).upper_bytes > 0 && cols <= kSplitColumnsMax;
 }
 
-// As pack_panel() and unpack_panel_row(); the row is that of columns [first, first + n).
-// REQUIRES: has_split_panels(dtype, cols).
+// Where in a matrix of `rows` rows the two planes of the panel that begins at `row` lie.
+struct SplitPlaces {
+  int64_t upper = 0;
+  int64_t lower = 0;
+};
+constexpr SplitPlaces split_places(DType dtype, int64_t rows, int64_t cols, int64_t row) {
+  const SplitBlock block = split_block_of(dtype);
+  const int64_t blocks = cols / info_of(dtype).block_elements;
+  const int64_t padded = (rows + kRowsAPanel - 1) / kRowsAPanel * kRowsAPanel;
+  return {row * blocks * block.upper_bytes,
+          padded * blocks * block.upper_bytes + row * blocks * block.lower_bytes};
+}
+
+// As pack_panel() and unpack_panel_row(), with the panel's planes; of the row, columns
+// [first, first + n). REQUIRES: has_split_panels(dtype, cols).
 void pack_split_panel(DType dtype, int64_t cols, const std::byte* rows_of_blocks, int64_t rows,
-                      std::byte* panel);
-void unpack_split_row(DType dtype, int64_t cols, const std::byte* panel, int64_t row, int64_t first,
-                      int64_t n, std::byte* out);
+                      std::byte* upper, std::byte* lower);
+void unpack_split_row(DType dtype, const std::byte* upper, const std::byte* lower, int64_t row,
+                      int64_t first, int64_t n, std::byte* out);
 
 // `rows` (at most 16) neighbouring rows of `cols` numbers, as a file holds them -> one panel.
 // REQUIRES: has_panels(dtype), cols is a multiple of the block.

@@ -144,7 +144,9 @@ TEST_F(Packed, holds_every_row_of_every_matrix) {
       const std::byte* panel = found[i]->row(r - r % kRowsAPanel);
       const int64_t lane = r % kRowsAPanel, cols = wanted[i]->cols;
       if (is_output) {
-        unpack_split_row(wanted[i]->dtype, cols, panel, lane, 0, cols, row.data());
+        const SplitPlaces at = split_places(found[i]->dtype, found[i]->rows, cols, r - lane);
+        unpack_split_row(wanted[i]->dtype, found[i]->data + at.upper, found[i]->data + at.lower,
+                         lane, 0, cols, row.data());
       } else {
         unpack_panel_row(wanted[i]->dtype, cols, panel, lane, row.data());
       }

@@ -111,10 +111,16 @@ inline Weights packed(const Weights& w, Layout layout = Layout::kPanels) {
   Matrix matrix = w.matrix;
   matrix.layout = layout;
   auto bytes = std::make_shared<Bytes64>(matrix.bytes());
-  const auto pack = layout == Layout::kPanels ? pack_panel : pack_split_panel;
   for (int64_t row = 0; row < matrix.rows; row += kRowsAPanel) {
-    pack(matrix.dtype, matrix.cols, w.matrix.row(row), std::min(kRowsAPanel, matrix.rows - row),
-         bytes->data() + row * matrix.row_bytes());
+    const int64_t rows = std::min(kRowsAPanel, matrix.rows - row);
+    if (layout == Layout::kPanels) {
+      pack_panel(matrix.dtype, matrix.cols, w.matrix.row(row), rows,
+                 bytes->data() + row * matrix.row_bytes());
+    } else {
+      const SplitPlaces places = split_places(matrix.dtype, matrix.rows, matrix.cols, row);
+      pack_split_panel(matrix.dtype, matrix.cols, w.matrix.row(row), rows,
+                       bytes->data() + places.upper, bytes->data() + places.lower);
+    }
   }
   matrix.data = bytes->data();
   return {matrix, bytes};

@@ -23,7 +23,7 @@ struct Avx2 {
   static constexpr int kFloatRows = 4;
   static constexpr int kFloatTokens = 3;
   static constexpr int kAttendRows = 6;  // times two vectors
-  static constexpr int kGroups = 2;  // kLanes rows each
+  static constexpr int kGroups = 2;      // kLanes rows each
   static constexpr int kTokens = 4;
   static constexpr int64_t kPanelColumns = 1024;
 

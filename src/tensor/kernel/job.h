@@ -11,8 +11,9 @@ namespace ration {
 
 struct Job {
   const uint8_t* weights;
-  bool panels;  // tensor/panel.h; else row after row
-  Walk walk;    // of panels, nothing left open
+  const uint8_t* lower;  // of split panels
+  bool panels;           // tensor/panel.h; else row after row
+  Walk walk;             // of panels, nothing left open
   int64_t row_bytes;
   int64_t cols;
   const std::byte* x;

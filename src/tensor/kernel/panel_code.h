@@ -328,7 +328,9 @@ void stream_panels(const Job& job) {
   int64_t row = job.row_begin;
   if constexpr (Product::kColumns == 32) {  // the others lose by it
     constexpr int64_t kRows = kWalkPanelsMost * kRowsAPanel;
-    for (; job.tokens == 1 && job.walk.panels > 1 && row + kRows <= job.row_end; row += kRows) {
+    const bool side_by_side =
+        job.tokens == 1 && job.walk.panels > 1 && kRowsAPanel * job.row_bytes >= kLongPanelBytes;
+    for (; side_by_side && row + kRows <= job.row_end; row += kRows) {
       stream_panel<L, Product, Rows, 1, kWalkPanelsMost>(job, row, 0);
     }
   }

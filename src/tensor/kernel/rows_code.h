@@ -13,9 +13,11 @@ namespace ration {
 namespace {
 
 // How panels are walked where the matrix does not say. Types of 32 columns are done with a panel's
-// line so soon that one run of addresses leaves memory half idle.
+// line so soon that one run of addresses leaves memory half idle; but the start of each panel is
+// read unasked, so panels are walked side by side only where they are long.
 constexpr Walk kWalk32{.ahead_bytes = 1024, .panels = kWalkPanelsMost};
 constexpr Walk kWalk256{.ahead_bytes = 4096, .panels = 1};
+constexpr int64_t kLongPanelBytes = 16 * 1024;
 
 // kLanes rows as a file holds them: where each starts. Rows past the end repeat the last one.
 template <class L>
@@ -105,9 +107,8 @@ struct SplitRows {
   PlaneRows<L, Type::kUpperBytes> upper;
   PlaneRows<L, Type::kLowerBytes> lower;
   SplitRows(const Job& job, int64_t row)
-      : upper(job.weights + row * job.row_bytes, job.walk),
-        lower(upper.at_ints + kRowsAPanel * (job.cols / Type::kColumns) * Type::kUpperBytes,
-              job.walk) {}
+      : upper(job.weights + row * (job.cols / Type::kColumns) * Type::kUpperBytes, job.walk),
+        lower(job.lower + row * (job.cols / Type::kColumns) * Type::kLowerBytes, job.walk) {}
   SplitRows lanes_from(int64_t lane) const {
     SplitRows rows = *this;
     rows.upper = upper.lanes_from(lane);

@@ -168,11 +168,12 @@ template <class L, class Upper, int kTokens>
   using Plane = PlaneRows<L, Upper::Split::kUpperBytes>;
   const std::byte* x[kTokens];
   for (int t = 0; t < kTokens; ++t) x[t] = job.x + (token + t) * job.x_bytes;
-  const Plane panel(job.weights + row * job.row_bytes, job.walk);
+  const int64_t blocks = job.cols / Upper::kColumns;
+  const Plane panel(job.weights + row * blocks * Upper::Split::kUpperBytes, job.walk);
   for (int64_t lane = 0; lane < kRowsAPanel; lane += L::kLanes) {
     const Plane rows = panel.lanes_from(lane);
     Screened<L> sums[kTokens];
-    for (int64_t b = 0; b < job.cols / Upper::kColumns; ++b) {
+    for (int64_t b = 0; b < blocks; ++b) {
       Upper::template add<L, kTokens>(rows, x, job.cols, b, energies, sums);
     }
     for (int t = 0; t < kTokens; ++t) {

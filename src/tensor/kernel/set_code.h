@@ -64,6 +64,8 @@ Job job_of(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row
            int64_t out_stride) {
   const Path& path = path_of<L>(w.dtype);
   return {.weights = reinterpret_cast<const uint8_t*>(w.data),
+          .lower = reinterpret_cast<const uint8_t*>(w.data) +
+                   split_places(w.dtype, w.rows, w.cols, 0).lower,
           .panels = w.layout == Layout::kPanels,
           .walk = walk_of(w, path.block_columns),
           .row_bytes = w.cols / path.block_columns * path.block_bytes,
