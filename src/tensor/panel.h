@@ -63,12 +63,13 @@ struct SplitPlaces {
   int64_t upper = 0;
   int64_t lower = 0;
 };
-constexpr SplitPlaces split_places(DType dtype, int64_t rows, int64_t cols, int64_t row) {
-  const SplitBlock block = split_block_of(dtype);
-  const int64_t blocks = cols / info_of(dtype).block_elements;
+constexpr SplitPlaces split_places(SplitBlock block, int64_t rows, int64_t blocks, int64_t row) {
   const int64_t padded = (rows + kRowsAPanel - 1) / kRowsAPanel * kRowsAPanel;
   return {row * blocks * block.upper_bytes,
           padded * blocks * block.upper_bytes + row * blocks * block.lower_bytes};
+}
+constexpr SplitPlaces split_places(DType dtype, int64_t rows, int64_t cols, int64_t row) {
+  return split_places(split_block_of(dtype), rows, cols / info_of(dtype).block_elements, row);
 }
 
 // As pack_panel() and unpack_panel_row(), with the panel's planes; of the row, columns

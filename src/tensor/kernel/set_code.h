@@ -63,12 +63,13 @@ template <class L>
 Job job_of(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
            int64_t out_stride) {
   const Path& path = path_of<L>(w.dtype);
+  const int64_t blocks = w.cols / path.block_columns;
   return {.weights = reinterpret_cast<const uint8_t*>(w.data),
           .lower = reinterpret_cast<const uint8_t*>(w.data) +
-                   split_places(w.dtype, w.rows, w.cols, 0).lower,
+                   split_places(split_block_of(w.dtype), w.rows, blocks, 0).lower,
           .panels = w.layout == Layout::kPanels,
           .walk = walk_of(w, path.block_columns),
-          .row_bytes = w.cols / path.block_columns * path.block_bytes,
+          .row_bytes = blocks * path.block_bytes,
           .cols = w.cols,
           .x = x.data,
           .x_bytes = x.row_bytes,
