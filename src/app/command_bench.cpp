@@ -26,18 +26,31 @@ struct Arithmetic {
 
 Arithmetic arithmetic_of(const Network& network) {
   Arithmetic sum;
-  const auto add = [&](std::initializer_list<const Linear*> linears) {
-    for (const Linear* linear : linears) {
-      sum.parameters += static_cast<double>(linear->weight.rows * linear->weight.cols);
-    }
+  // times: how often a token meets a row of it, on average
+  const auto add = [&](const Matrix& weight, double times = 1) {
+    sum.parameters += times * static_cast<double>(weight.rows * weight.cols);
   };
   for (const Stage& stage : network.stages) {
     if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
-      add({&attention->query, &attention->key, &attention->value, &attention->output});
+      for (const Linear* linear :
+           {&attention->query, &attention->key, &attention->value, &attention->output}) {
+        add(linear->weight);
+      }
       sum.windows.push_back(attention->window);
-    } else {
-      const auto& feed_forward = std::get<FeedForwardStage>(stage);
-      add({&feed_forward.gate, &feed_forward.up, &feed_forward.down});
+    } else if (const auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
+      add(feed_forward->gate.weight);
+      add(feed_forward->up.weight);
+      add(feed_forward->down.weight);
+    } else if (const auto* experts = std::get_if<ExpertStage>(&stage)) {
+      const double share =
+          static_cast<double>(experts->used) / static_cast<double>(experts->experts);
+      for (const Matrix* weight : {&experts->gate, &experts->up, &experts->down}) {
+        add(*weight, share);
+      }
+      for (const Matrix* weight : {&experts->router, &experts->shared_gate, &experts->shared_up,
+                                   &experts->shared_down, &experts->shared_router}) {
+        add(*weight);
+      }
     }
   }
   const Matrix& output = network.output.weight;

@@ -209,6 +209,11 @@ class Tools(ProgramTest):
             self.assertEqual(best, sorted(best, reverse=True))
 
     def test_bench_reports_speeds_and_settings(self):
+        for experts in ("qwen2moe", "granite-shared"):
+            answer = self.run_program("bench", TINY / f"{experts}.gguf", "--json", "--prefill", 8,
+                                      "--decode", 4, "--context", 64)
+            self.assertEqual(answer.code, DONE, answer.err)
+            self.assertGreater(json.loads(answer.out)["decode"]["tokens_per_second"], 0)
         outcome = self.run_program("bench", TINY / "qwen2.gguf", "--json", "--prefill", 32,
                                    "--decode", 8, "--sequences", 2, "--rounds", 1)
         self.assertEqual(outcome.code, DONE, outcome.err)
