@@ -26,6 +26,7 @@ import time
 import urllib.request
 
 import compare
+import programs
 
 PROMPTS = pathlib.Path(__file__).resolve().parent / "prompts"
 # Each kind with its own defaults, and with shorter matches and drafts where it has such settings.
@@ -54,7 +55,7 @@ def ask_ration(arguments, model, prompt, speculate):
              "--context", arguments.context, "--speculate", speculate]
     if arguments.draft and speculate != OFF:
         words += ["--draft", arguments.draft]
-    answer = json.loads(compare.run(words))
+    answer = json.loads(programs.run(words))
     tokens = answer["bill"]["tokens"]
     seconds = answer["bill"]["ms"]["decode"] / 1000
     return {"tokens": [token["id"] for token in answer["tokens"]],
