@@ -17,7 +17,6 @@ constexpr float kLeastWeight = 1e-38f;  // exp_of gives nothing smaller but 0
 constexpr float kBan = -100.0f;
 constexpr int32_t kPenaltyWindowMax = 65536;
 constexpr int32_t kTopLogprobsMax = 20;
-constexpr int32_t kBestLogitsMax = 256;  // more are not worth telling apart from all
 
 Error wrong_option(std::string_view name, float found, std::string_view wanted) {
   return {Code::kInvalid, fmt::format("{}: found {}, wanted {}", name, found, wanted)};
@@ -161,8 +160,8 @@ int32_t Sampler::best_logits() const {
   const bool changes_logits = !options_.logit_bias.empty() || options_.repetition_penalty != 1 ||
                               options_.presence_penalty != 0 || options_.frequency_penalty != 0;
   if (wants_logprobs() || changes_logits) return 0;
-  if (greedy_) return 1;
-  return options_.top_k <= kBestLogitsMax ? options_.top_k : 0;
+  // The 40 best of a small model lie too close to its 41st: screening cost more than it spared.
+  return greedy_ || options_.top_k == 1 ? 1 : 0;
 }
 
 Result<Choice> Sampler::choose(std::span<float> logits) {
