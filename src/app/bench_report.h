@@ -10,12 +10,12 @@
 
 namespace ration {
 
-// One kind of work, done a few times. What it amounts to is the same in every round.
+// One kind of work, done a few times. What it amounts to is the same in every round, or nearly.
 struct BenchWork {
   std::string name;       // "decode 64 x 4"
   int64_t tokens = 0;     // of a round, all sequences
   int64_t steps = 0;      // of a round
-  double read_bytes = 0;  // weights and cached keys and values that a round reads
+  double read_bytes = 0;  // weights and cached keys and values that a round read
   double operations = 0;  // 2 * parameters multiplied, of a round
   std::vector<Millis> rounds{};
   Energy energy{};  // of one token

@@ -58,10 +58,11 @@ Arithmetic arithmetic_of(const Network& network) {
   return sum;
 }
 
-// Keeps the energy meter's account of one kind of work open.
+// What one kind of work took in all rounds; keeps the energy meter's account of it open.
 struct Account {
   uint64_t id = 0;
   int64_t tokens = 0;
+  Bytes read{};
 };
 
 class Bench {
@@ -92,6 +93,7 @@ class Bench {
   Status rounds(BenchReport& report);
   BenchWork prefill_work() const;
   BenchWork decode_work(int64_t depth) const;
+  void settle(const Account& account, std::optional<BenchWork>& work);
   Energy energy_of(const Account& account);
   BenchReport head() const;
 
@@ -130,8 +132,9 @@ Status Bench::step(std::span<const StepItem> items, Account* account) {
     work.own_bytes += Bytes{static_cast<int64_t>(cache_bytes(item.sequence->length()))};
   }
   account->tokens += work.tokens;
+  account->read += session_.engine->last_weight_bytes() + work.own_bytes;
   session_.attributor->step({.cpu_seconds = process_cpu_seconds() - start_seconds,
-                             .shared_bytes = session_.engine->step_weight_bytes(),
+                             .shared_bytes = session_.engine->last_weight_bytes(),
                              .requests = {&work, 1}});
   return {};
 }
@@ -207,10 +210,6 @@ BenchWork Bench::prefill_work() const {
   BenchWork work{.name = fmt::format("prefill {}", tokens),
                  .tokens = tokens,
                  .steps = (tokens + most - 1) / most};
-  work.read_bytes = static_cast<double>(work.steps * session_.engine->step_weight_bytes().count);
-  for (int64_t end = most; end < tokens + most; end += most) {
-    work.read_bytes += cache_bytes(std::min(end, tokens));
-  }
   work.operations =
       2 * (arithmetic_.parameters * static_cast<double>(tokens) + arithmetic_.output_parameters);
   return work;
@@ -223,10 +222,6 @@ BenchWork Bench::decode_work(int64_t depth) const {
                  .steps = settings_.decode};
   if (sequences > 1) work.name += fmt::format(" x {}", sequences);
   if (settings_.depth > 0) work.name += fmt::format(" at {}", depth);
-  for (int64_t i = 0; i < work.steps; ++i) {
-    work.read_bytes += static_cast<double>(session_.engine->step_weight_bytes().count) +
-                       cache_bytes(depth + i + 1) * static_cast<double>(sequences);
-  }
   work.operations = 2 * (arithmetic_.parameters + arithmetic_.output_parameters) *
                     static_cast<double>(work.tokens);
   return work;
@@ -256,6 +251,13 @@ Status Bench::rounds(BenchReport& report) {
     }
   }
   return {};
+}
+
+void Bench::settle(const Account& account, std::optional<BenchWork>& work) {
+  if (!work) return;
+  work->read_bytes =
+      static_cast<double>(account.read.count) / static_cast<double>(settings_.rounds);
+  work->energy = energy_of(account);
 }
 
 Energy Bench::energy_of(const Account& account) {
@@ -289,9 +291,9 @@ Result<BenchReport> Bench::run() {
   }
   if (Status done = first_token(report); !done) return done.error();
   if (Status done = rounds(report); !done) return done.error();
-  if (report.prefill) report.prefill->energy = energy_of(prefill_account_);
-  if (report.decode) report.decode->energy = energy_of(decode_account_);
-  if (report.shallow) report.shallow->energy = energy_of(shallow_account_);
+  settle(prefill_account_, report.prefill);
+  settle(decode_account_, report.decode);
+  settle(shallow_account_, report.shallow);
   report.peak = session_.budget.report().peak_total;
   if (const Result<ProcessMemory> memory = read_process_memory(session_.files)) {
     report.resident = memory->resident;

@@ -132,13 +132,14 @@ Status Engine::step(std::span<const StepItem> items) {
   const bool long_context = std::ranges::any_of(network.ropes, [&](const Rope& rope) {
     return !rope.long_frequencies.empty() && options_.context > rope.long_beyond;
   });
-  forward({.network = network,
-           .kernels = kernels_,
-           .pool = pool_,
-           .workspace = *workspace_,
-           .kv = kv_->shape(),
-           .long_context = long_context},
-          batch);
+  const Bytes output = forward({.network = network,
+                                .kernels = kernels_,
+                                .pool = pool_,
+                                .workspace = *workspace_,
+                                .kv = kv_->shape(),
+                                .long_context = long_context},
+                               batch);
+  last_weight_bytes_ = step_weight_bytes() - Bytes{network.output.weight.bytes()} + output;
   for (const StepItem& item : items) {
     item.sequence->length_ += static_cast<int64_t>(item.tokens.size());
   }

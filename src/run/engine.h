@@ -91,8 +91,10 @@ class Engine {
   const EngineOptions& options() const { return options_; }
   int64_t kv_blocks_free() const;
   int64_t kv_blocks_max() const;
-  // Weight bytes that one step reads at least once, whatever its batch.
+  // Weight bytes that a step reads at least once, whatever its batch, where whole logits are
+  // wanted; and what the last step read, of the output matrix only what it looked at.
   Bytes step_weight_bytes() const;
+  Bytes last_weight_bytes() const { return last_weight_bytes_; }
 
   // What Engine::make would take for its workspace, and what a block of 32 tokens takes.
   static Bytes workspace_bytes(const Network& network, const Kernels& kernels, int threads,
@@ -110,6 +112,7 @@ class Engine {
   const EngineOptions options_;
   std::unique_ptr<KvPool> kv_;
   std::unique_ptr<Workspace> workspace_;
+  Bytes last_weight_bytes_;
 };
 
 }  // namespace ration

@@ -4,13 +4,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "run/deal.h"
+
 namespace ration {
 namespace {
 
-// Rows a worker takes at a time: whole panels. The least that is worth dealing: of few tokens the
-// bytes that are read count, of many the rows, as the kernels share what they unpack.
-constexpr int64_t kExpertStep = kRowsAPanel;
-constexpr int64_t kExpertFewTokens = 8, kExpertManyRows = 64, kExpertBytes = 64 * kKiB;
+constexpr int64_t kExpertRowsDealt = 64;  // the least worth dealing, of many tokens
 
 // One stage over one batch.
 class ExpertPass {
@@ -56,8 +55,7 @@ class ExpertPass {
   // Deals rows that stand for `bytes` each; all experts' rows of one number are dealt together, so
   // that workers have the same to do whatever the tokens choose.
   Dealer deal(int64_t rows, int64_t bytes) const {
-    const int64_t least = tokens_ > kExpertFewTokens ? kExpertManyRows : kExpertBytes / bytes;
-    return Dealer(rows, pool_.threads(), kExpertStep, least);
+    return deal_rows(pool_, rows, bytes, tokens_, kExpertRowsDealt);
   }
 
   void prepare_and_route();
@@ -108,7 +106,7 @@ void ExpertPass::prepare_and_route() {
     const ActivationRows& rows = rows_for(worker);
     if (private_rows()) prepare({0, tokens_}, rows, worker);
     const auto multiply = [&](const Matrix& matrix, float* out) {
-      const Share share = share_of(matrix.rows, worker, pool_.threads(), kExpertStep);
+      const Share share = share_of(matrix.rows, worker, pool_.threads(), kRowsAPanel);
       if (share.begin == share.end) return;
       kernels_.matmul(matrix, rows.view(kernels_.format_of(matrix.dtype), tokens_, width),
                       share.begin, share.end, out, matrix.rows);

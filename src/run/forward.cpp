@@ -5,17 +5,12 @@
 #include <cstring>
 
 #include "run/attention.h"
+#include "run/deal.h"
 #include "run/experts.h"
 #include "run/vocabulary.h"
 
 namespace ration {
 namespace {
-
-// Rows a worker takes at a time: whole cache lines of output, whole register tiles of the kernels.
-constexpr int64_t kRowStep = 16;
-// The least that is worth dealing: of few tokens the bytes that are read count, of many the rows,
-// as the kernels share what they unpack.
-constexpr int64_t kFewTokens = 8, kManyRows = 128, kDealtBytes = 64 * kKiB;
 
 // One pass over a batch: the state every stage shares.
 class Pass {
@@ -34,7 +29,7 @@ class Pass {
   void embed();
   void run(const AttentionStage& stage, int64_t layer);
   void run(const FeedForwardStage& stage);
-  int64_t write_logits();
+  Bytes write_logits();
 
  private:
   // What a matmul's worker reads: its own copy in small batches, the shared rows in large ones.
@@ -63,8 +58,7 @@ class Pass {
   }
   // Rows of a product, dealt to the workers.
   Dealer deal(const Matrix& weight) const {
-    const int64_t least = tokens_ > kFewTokens ? kManyRows : kDealtBytes / weight.row_bytes();
-    return Dealer(weight.rows, pool_.threads(), kRowStep, least);
+    return deal_rows(pool_, weight.rows, weight.row_bytes(), tokens_);
   }
   void normalise_whole(const AttentionStage& stage, int worker);
   void rotate_and_store(const AttentionStage& stage, int64_t layer, int worker);
@@ -260,7 +254,7 @@ void Pass::run(const FeedForwardStage& stage) {
   project(stage.down, space_.gate, stage.after);
 }
 
-int64_t Pass::write_logits() {
+Bytes Pass::write_logits() {
   std::vector<int64_t> wanted;
   int64_t best = 0;
   bool wants_all = false;
@@ -272,7 +266,7 @@ int64_t Pass::write_logits() {
     wants_all |= token.best_logits == 0;
   }
   const auto rows = static_cast<int64_t>(wanted.size());
-  if (rows == 0) return 0;
+  if (rows == 0) return {};
   const Linear& output = network_.output;
   const int64_t width = network_.width;
   const ActivationFormat format = kernels_.format_of(output.weight.dtype);
@@ -291,12 +285,12 @@ int64_t Pass::write_logits() {
   } else {
     product.write_best(best);
   }
-  return rows;
+  return product.bytes_read();
 }
 
 }  // namespace
 
-int64_t forward(const ForwardContext& context, std::span<const BatchToken> batch) {
+Bytes forward(const ForwardContext& context, std::span<const BatchToken> batch) {
   Pass pass(context, batch);
   pass.embed();
   int64_t layer = 0;

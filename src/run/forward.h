@@ -33,7 +33,7 @@ struct ForwardContext {
 };
 
 // Embeds the tokens, runs every stage, writes logits of the wanted ones in order.
-// Returns the number of logit rows.
-int64_t forward(const ForwardContext& context, std::span<const BatchToken> batch);
+// Returns how many bytes of the output matrix were read; only the best logits may take few.
+Bytes forward(const ForwardContext& context, std::span<const BatchToken> batch);
 
 }  // namespace ration

@@ -310,7 +310,7 @@ void Runner::account(std::span<const StepItem> items, std::span<Answer* const> a
                      double cpu_seconds) {
   const int64_t token_bytes =
       Engine::kv_block_bytes(engine_.model().network()).count / kKvBlockTokens;
-  Bytes shared = engine_.step_weight_bytes();
+  Bytes shared = engine_.last_weight_bytes();
   std::vector<RequestWork> work;
   for (size_t i = 0; i < items.size(); ++i) {
     const auto tokens = static_cast<int64_t>(items[i].tokens.size());

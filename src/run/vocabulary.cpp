@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "run/deal.h"
 #include "run/logit_scan.h"
 #include "tensor/panel.h"
 
@@ -14,7 +15,7 @@ namespace {
 constexpr int64_t kFirstSeen = 16;
 // More than this share of the panels is not worth picking out.
 constexpr int64_t kShareSeenMost = 8;
-constexpr int64_t kMultipliedBytes = 64 * kKiB, kScreenedBytes = 512 * kKiB;
+constexpr int64_t kScreenedBytes = 512 * kKiB;  // the least that is worth dealing of a screen
 
 }  // namespace
 
@@ -56,16 +57,26 @@ void VocabularyProduct::fill(Multiply multiply, const Activations& x, float* log
   });
 }
 
-void VocabularyProduct::write_all() { fill(kernels_.matmul, x_, logits_, kMultipliedBytes); }
+void VocabularyProduct::write_all() {
+  fill(kernels_.matmul, x_, logits_, kDealtBytes);
+  bytes_read_ += Bytes{network_.output.weight.bytes()};
+}
 
 void VocabularyProduct::write_best(int64_t best) {
   if (!has_screen(network_)) return write_all();
+  const Matrix& weight = network_.output.weight;
   fill(kernels_.screen, x_, logits_, kScreenedBytes);
+  bytes_read_ += Bytes{split_places(weight.dtype, weight.rows, weight.cols, 0).lower};
   for (int64_t row = 0; row < x_.tokens; ++row) {
     if (write_best_of(row, best)) continue;
-    fill(kernels_.matmul, row_of_x(row), logits_ + row * network_.vocabulary, kMultipliedBytes);
-    panels_seen_ += panels();
+    fill(kernels_.matmul, row_of_x(row), logits_ + row * network_.vocabulary, kDealtBytes);
+    count_seen(panels());
   }
+}
+
+void VocabularyProduct::count_seen(int64_t panels) {
+  panels_seen_ += panels;
+  bytes_read_ += Bytes{panels * kRowsAPanel * network_.output.weight.row_bytes()};
 }
 
 // Whole products of these panels' rows, in the place of their bounds.
@@ -83,7 +94,7 @@ void VocabularyProduct::see(int64_t row, const std::vector<int64_t>& panels) {
     }
   });
   for (int64_t panel : panels) seen_[static_cast<size_t>(panel)] = true;
-  panels_seen_ += static_cast<int64_t>(panels.size());
+  count_seen(static_cast<int64_t>(panels.size()));
 }
 
 // False when too much would have to be seen, or a bound is no number.

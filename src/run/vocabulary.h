@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/pool.h"
+#include "base/unit.h"
 #include "model/network.h"
 #include "tensor/kernels.h"
 
@@ -37,6 +38,8 @@ class VocabularyProduct {
   }
   // Panels of 16 rows that write_best() multiplied whole, for all rows of x.
   int64_t panels_seen() const { return panels_seen_; }
+  // Of the matrix, by all that was written.
+  Bytes bytes_read() const { return bytes_read_; }
 
  private:
   using Multiply = void (*)(const Matrix&, const Activations&, int64_t, int64_t, float*, int64_t);
@@ -44,6 +47,7 @@ class VocabularyProduct {
   Activations row_of_x(int64_t row) const;
   void finish(float* logits, int64_t begin, int64_t end) const;
   bool write_best_of(int64_t row, int64_t best);
+  void count_seen(int64_t panels);
   void see(int64_t row, const std::vector<int64_t>& panels);
   int64_t panels() const;
 
@@ -54,6 +58,7 @@ class VocabularyProduct {
   float* const logits_;
   std::vector<bool> seen_;  // by panel, of the row at hand
   int64_t panels_seen_ = 0;
+  Bytes bytes_read_;
 };
 
 }  // namespace ration
