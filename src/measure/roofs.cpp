@@ -21,7 +21,7 @@ namespace {
 
 constexpr Millis kSpan{150};  // of passes, beside filling the buffer
 constexpr int kPassesMin = 3;
-constexpr int64_t kMultiplyRounds = 200'000;  // milliseconds: long beside starting the threads
+constexpr int64_t kMultiplyRounds = kProbeRoundsMax;  // milliseconds: long beside starting threads
 constexpr Bytes kSetMost{256 * kMiB};
 constexpr Bytes kSetLeast{4 * kMiB};
 constexpr int kCachesBeyond = 8;  // a set this many times the cache is read from memory

@@ -300,13 +300,11 @@ Error stale(const fs::path& path, std::string_view why) {
   return {Code::kCorrupt, fmt::format("{} {}", path.string(), why)};
 }
 
-// Weights are as much to be trusted as their model: by whom we would take either.
 Status check_owner(const fs::path& path, const Gguf& source) {
   struct stat packed{}, model{};
   if (::stat(path.c_str(), &packed) != 0) return io_error("look at", path, errno);
   if (::stat(source.path().c_str(), &model) != 0) return io_error("look at", source.path(), errno);
-  const uid_t owner = packed.st_uid;
-  if (owner == model.st_uid || owner == ::geteuid() || owner == 0) return {};
+  if (trusted_owner(packed.st_uid, model.st_uid, ::geteuid())) return {};
   return stale(path, "belongs to another user than its model");
 }
 

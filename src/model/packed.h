@@ -27,6 +27,12 @@ namespace ration {
 std::filesystem::path packed_path_beside(const std::filesystem::path& model);
 Result<std::filesystem::path> packed_path_in_cache(const std::filesystem::path& model);
 
+// Whether weights that `packed` owns are as much to be trusted as those of their model: they are
+// the model's owner's, this user's or root's. User ids.
+constexpr bool trusted_owner(uint32_t packed, uint32_t model, uint32_t user) {
+  return packed == model || packed == user || packed == 0;
+}
+
 // shared-const after open().
 class PackedWeights {
  public:

@@ -95,7 +95,7 @@ struct Probes {
 };
 inline constexpr int kProbeWeight = 3;
 inline constexpr int kProbeNumber = 5;
-inline constexpr int64_t kProbeRoundsMax = 1'000'000;
+inline constexpr int64_t kProbeRoundsMax = 200'000;
 
 struct Kernels {
   std::string_view isa;
