@@ -125,7 +125,7 @@ Bytes packed_bytes(const ResolvedModel& model) {
 std::string disk_text(const Disk& disk) {
   const DiskUse use = disk.use();
   if (!disk.limit() && use.total().count == 0) return "";
-  return fmt::format("\non the disk: {} of models and {} packed, {} in all{}\n",
+  return fmt::format("on the disk: {} of models and {} packed, {} in all{}\n",
                      to_text(use.models), to_text(use.packed), to_text(use.total()),
                      disk.limit() ? " of " + to_text(*disk.limit()) : "");
 }
@@ -142,7 +142,9 @@ std::string list_text(std::span<const ResolvedModel> models,
                        origin_name(model.origin),
                        packed.count > 0 ? ", packed " + to_text(packed) : "");
   }
-  out += disk_text(disk);
+  const std::string kept = disk_text(disk);
+  if (!out.empty() && !kept.empty()) out += "\n";
+  out += kept;
   bool first = true;
   for (const CatalogueEntry& entry : catalogue) {
     const bool here = std::ranges::any_of(

@@ -167,14 +167,19 @@ void join(const std::byte* upper, const std::byte* lower, BlockQ6_K& block) {
   }
 }
 
-// Visits the fields of one row of one plane: 4 bytes each, but for the F16 at `half` (none: -1).
-// visit(offset in the block, bytes)
-template <class Visit>
-void each_field(int64_t bytes, int64_t half, Visit visit) {
-  for (int64_t at = 0; at < bytes;) {
-    const int64_t size = at == half ? 2 : 4;
-    visit(at, size);
-    at += size;
+// One row's fields of a block of one plane, each 4 bytes but for the F16 at `half` (none: -1), into
+// their places among the rows of the panel's block, and back.
+void put_row(const std::byte* fields, int64_t bytes, int64_t half, int64_t row, std::byte* block) {
+  for (int64_t at = 0, size; at < bytes; at += size) {
+    size = at == half ? 2 : 4;
+    std::memcpy(block + kRowsAPanel * at + row * size, fields + at, static_cast<size_t>(size));
+  }
+}
+
+void take_row(const std::byte* block, int64_t bytes, int64_t half, int64_t row, std::byte* fields) {
+  for (int64_t at = 0, size; at < bytes; at += size) {
+    size = at == half ? 2 : 4;
+    std::memcpy(fields + at, block + kRowsAPanel * at + row * size, static_cast<size_t>(size));
   }
 }
 
@@ -196,16 +201,10 @@ struct SplitPanel {
         if (r < rows) std::memcpy(&block, in + at, sizeof block);
         std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
         split(block, upper, lower);
-        std::byte* to = upper_plane + kRowsAPanel * b * kSizes.upper_bytes;
-        each_field(kSizes.upper_bytes, kHalf, [&](int64_t field, int64_t size) {
-          std::memcpy(to + kRowsAPanel * field + r * size, upper + field,
-                      static_cast<size_t>(size));
-        });
-        to = lower_plane + kRowsAPanel * b * kSizes.lower_bytes;
-        each_field(kSizes.lower_bytes, -1, [&](int64_t field, int64_t size) {
-          std::memcpy(to + kRowsAPanel * field + r * size, lower + field,
-                      static_cast<size_t>(size));
-        });
+        put_row(upper, kSizes.upper_bytes, kHalf, r,
+                upper_plane + kRowsAPanel * b * kSizes.upper_bytes);
+        put_row(lower, kSizes.lower_bytes, -1, r,
+                lower_plane + kRowsAPanel * b * kSizes.lower_bytes);
       }
     }
   }
@@ -214,16 +213,10 @@ struct SplitPanel {
                      int64_t first, int64_t n, std::byte* out) {
     for (int64_t b = first / kColumns; b < (first + n) / kColumns; ++b) {
       std::byte upper[kSizes.upper_bytes], lower[kSizes.lower_bytes];
-      const std::byte* from = upper_plane + kRowsAPanel * b * kSizes.upper_bytes;
-      each_field(kSizes.upper_bytes, kHalf, [&](int64_t field, int64_t size) {
-        std::memcpy(upper + field, from + kRowsAPanel * field + r * size,
-                    static_cast<size_t>(size));
-      });
-      from = lower_plane + kRowsAPanel * b * kSizes.lower_bytes;
-      each_field(kSizes.lower_bytes, -1, [&](int64_t field, int64_t size) {
-        std::memcpy(lower + field, from + kRowsAPanel * field + r * size,
-                    static_cast<size_t>(size));
-      });
+      take_row(upper_plane + kRowsAPanel * b * kSizes.upper_bytes, kSizes.upper_bytes, kHalf, r,
+               upper);
+      take_row(lower_plane + kRowsAPanel * b * kSizes.lower_bytes, kSizes.lower_bytes, -1, r,
+               lower);
       Block block{};
       join(upper, lower, block);
       std::memcpy(out, &block, sizeof block);

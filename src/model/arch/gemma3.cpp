@@ -56,8 +56,7 @@ Result<Network> load_gemma3(const Gguf& file) {
   for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
     const std::string block = fmt::format("blk.{}.", layer);
     AttentionStage attention = in.attention(network, layer);
-    attention.query_norm = in.norm(network, block + "attn_q_norm", network.head_size);
-    attention.key_norm = in.norm(network, block + "attn_k_norm", network.head_size);
+    in.norm_heads(network, layer, attention);
     attention.after = in.norm(network, block + "post_attention_norm", network.width);
     const bool windowed = window > 0 && has_window[static_cast<size_t>(layer)];
     attention.window = windowed ? window : 0;

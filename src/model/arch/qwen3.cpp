@@ -1,7 +1,5 @@
 // Qwen3 (dense): each query and key head is normalised before the rotation; head size is its own
 // key.
-#include <fmt/core.h>
-
 #include "model/arch/arch.h"
 #include "model/arch/reader.h"
 
@@ -13,10 +11,8 @@ Result<Network> load_qwen3(const Gguf& file) {
   in.refuse_window(network);
   network.ropes = {in.rope(network, /*interleaved=*/false)};
   for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
     AttentionStage attention = in.attention(network, layer);
-    attention.query_norm = in.norm(network, block + "attn_q_norm", network.head_size);
-    attention.key_norm = in.norm(network, block + "attn_k_norm", network.head_size);
+    in.norm_heads(network, layer, attention);
     network.stages.emplace_back(attention);
     network.stages.emplace_back(in.feed_forward(network, layer));
   }

@@ -1,6 +1,4 @@
 // Qwen3 with experts: Qwen3's attention, weights of the chosen experts renormalised.
-#include <fmt/core.h>
-
 #include "model/arch/arch.h"
 #include "model/arch/reader.h"
 
@@ -15,10 +13,8 @@ Result<Network> load_qwen3moe(const Gguf& file) {
                           .renormalised = true};
   in.use_experts(network, shape);
   for (int64_t layer = 0; layer < network.layers && !in.failed(); ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
     AttentionStage attention = in.attention(network, layer);
-    attention.query_norm = in.norm(network, block + "attn_q_norm", network.head_size);
-    attention.key_norm = in.norm(network, block + "attn_k_norm", network.head_size);
+    in.norm_heads(network, layer, attention);
     network.stages.emplace_back(attention);
     network.stages.emplace_back(in.experts(network, shape, layer));
   }

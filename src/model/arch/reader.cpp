@@ -279,6 +279,12 @@ AttentionStage NetworkReader::biased_attention(Network& network, int64_t layer) 
   return stage;
 }
 
+void NetworkReader::norm_heads(Network& network, int64_t layer, AttentionStage& stage) {
+  const std::string block = fmt::format("blk.{}.", layer);
+  stage.query_norm = norm(network, block + "attn_q_norm", network.head_size);
+  stage.key_norm = norm(network, block + "attn_k_norm", network.head_size);
+}
+
 FeedForwardStage NetworkReader::feed_forward(Network& network, int64_t layer) {
   const std::string block = fmt::format("blk.{}.", layer);
   FeedForwardStage stage;

@@ -64,6 +64,8 @@ class NetworkReader {
   FeedForwardStage feed_forward(Network& network, int64_t layer);
   // As feed_forward(), where every query, key and value matrix must have a bias.
   AttentionStage biased_attention(Network& network, int64_t layer);
+  // attn_q_norm and attn_k_norm, of each head.
+  void norm_heads(Network& network, int64_t layer, AttentionStage& stage);
   // ffn_norm, ffn_gate_inp, ffn_*_exps and, where the shape says so, ffn_*_shexp. use_experts()
   // comes first: it reads how many there are, and refuses keys that would weight them otherwise.
   void use_experts(Network& network, const ExpertShape& shape);
