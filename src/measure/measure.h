@@ -3,7 +3,7 @@
 //
 // Everything the machine tells us is read through Files, so a made-up /proc, /sys or cgroup tree
 // works like the real one. In order below: Files, memory, CPU, the machine, its roofs, energy
-// (meter, then attribution to requests), tariff, bill.
+// (meter, then attribution to requests), tariff, bill. Metrics for Prometheus are in metrics.h.
 //
 //   SystemFiles files;
 //   const Machine machine = describe_machine(files);
@@ -28,6 +28,7 @@
 #include "base/pool.h"
 #include "base/result.h"
 #include "base/unit.h"
+#include "measure/metrics.h"  // IWYU pragma: export
 #include "tensor/kernels.h"
 
 namespace ration {
