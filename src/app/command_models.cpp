@@ -125,8 +125,8 @@ Bytes packed_bytes(const ResolvedModel& model) {
 std::string disk_text(const Disk& disk) {
   const DiskUse use = disk.use();
   if (!disk.limit() && use.total().count == 0) return "";
-  return fmt::format("on the disk: {} of models and {} packed, {} in all{}\n",
-                     to_text(use.models), to_text(use.packed), to_text(use.total()),
+  return fmt::format("on the disk: {} of models and {} packed, {} in all{}\n", to_text(use.models),
+                     to_text(use.packed), to_text(use.total()),
                      disk.limit() ? " of " + to_text(*disk.limit()) : "");
 }
 

@@ -1,14 +1,11 @@
 #include "app/config.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
-#include <algorithm>
 #include <cstdlib>
-#include <vector>
 
+#include "app/config_reader.h"
 #include "base/file.h"
-#include "base/text.h"
-#include "base/toml.h"
 
 namespace ration {
 namespace {
@@ -16,80 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr Bytes kFileBytesMax{kMiB};
-
-// Reads one table key by key and keeps the first thing that is wrong.
-class TableReader {
- public:
-  TableReader(const toml::table& table, std::string title, const fs::path& file)
-      : table_(table), title_(std::move(title)), file_(file) {}
-
-  std::string text(const std::string& key) {
-    const toml::node* node = take(key);
-    if (!node) return "";
-    if (const auto* value = node->as_string()) return value->get();
-    refuse(*node, fmt::format("'{}' is not a string", key));
-    return "";
-  }
-
-  std::optional<double> price(const std::string& key) {
-    const toml::node* node = take(key);
-    if (!node) return std::nullopt;
-    const std::optional<double> value = node->is_number() ? node->value<double>() : std::nullopt;
-    if (value && *value >= 0 && *value <= 1e9) return value;
-    refuse(*node, fmt::format("'{}' is not a number from 0 to a billion", key));
-    return std::nullopt;
-  }
-
-  std::optional<Bytes> size(const std::string& key) {
-    const toml::node* node = take(key);
-    if (!node) return std::nullopt;
-    const auto* value = node->as_string();
-    const Result<Bytes> bytes = parse_bytes(value ? value->get() : "");
-    if (bytes) return *bytes;
-    refuse(*node, fmt::format("'{}' is not a size such as \"20GB\"", key));
-    return std::nullopt;
-  }
-
-  const toml::table* table(const std::string& key) {
-    const toml::node* node = take(key);
-    if (!node) return nullptr;
-    if (const auto* value = node->as_table()) return value;
-    refuse(*node, fmt::format("'{}' is not a table", key));
-    return nullptr;
-  }
-
-  // Call last: refuses what nobody asked for.
-  Status finish() {
-    for (const auto& [key, value] : table_) {
-      if (std::ranges::find(known_, key.str()) != known_.end()) continue;
-      const std::string hint = did_you_mean(key.str(), known_);
-      refuse(value,
-             fmt::format(
-                 "unknown key '{}', {}", key.str(),
-                 hint.empty() ? fmt::format("wanted one of {}", fmt::join(known_, ", ")) : hint));
-    }
-    if (problem_) return *problem_;
-    return {};
-  }
-
- private:
-  const toml::node* take(const std::string& key) {
-    known_.push_back(key);
-    return table_.get(key);
-  }
-
-  void refuse(const toml::node& where, std::string_view what) {
-    if (problem_) return;
-    problem_ = Error{Code::kInvalid, fmt::format("{}, line {}: {}{}", file_.string(),
-                                                 where.source().begin.line, title_, what)};
-  }
-
-  const toml::table& table_;
-  std::string title_;
-  const fs::path& file_;
-  std::vector<std::string> known_;
-  std::optional<Error> problem_;
-};
 
 Result<Tariff> read_tariff(const toml::table& table, const fs::path& file) {
   TableReader reader(table, "[tariff] ", file);
@@ -134,6 +57,17 @@ fs::path default_file() {
 
 }  // namespace
 
+const std::string_view kConfigTablesSchema =
+    R"("tariff":{"type":"object","additionalProperties":false,"properties":{)"
+    R"("usd_per_kwh":{"type":"number","minimum":0,"maximum":1e9},)"
+    R"("usd_per_million_tokens":{"type":"number","minimum":0,"maximum":1e9},)"
+    R"("usd_per_second":{"type":"number","minimum":0,"maximum":1e9},)"
+    R"("source":{"type":"string"},"date":{"type":"string"}}},)"
+    R"("energy":{"type":"object","additionalProperties":false,"properties":{)"
+    R"("calibration":{"type":"string"}}},)"
+    R"("disk":{"type":"object","additionalProperties":false,"properties":{)"
+    R"("limit":{"type":"string"}}})";
+
 Result<Config> parse_config(std::string_view text, const fs::path& file) {
   const Result<toml::table> root = parse_toml(text, file.string());
   if (!root) return root.error();
@@ -142,6 +76,9 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   const toml::table* tariff = reader.table("tariff");
   const toml::table* energy = reader.table("energy");
   const toml::table* disk = reader.table("disk");
+  Result<std::vector<ConfigOption>> options = read_options(reader, file);
+  if (!options) return options.error();
+  config.options = std::move(*options);
   if (Status read = reader.finish(); !read) return read.error();
   if (tariff) {
     Result<Tariff> read = read_tariff(*tariff, file);
@@ -166,7 +103,11 @@ Result<Config> read_config(const Settings& settings) {
                                              : default_file();
   if (file.empty()) return Config{};
   Result<std::string> text = read_file(file, kFileBytesMax);
-  if (text) return parse_config(*text, fs::absolute(file));
+  if (text) {
+    Result<Config> config = parse_config(*text, fs::absolute(file));
+    if (config) config->found = true;
+    return config;
+  }
   if (text.error().code == Code::kNotFound && !named) return parse_config("", file);
   return Error{text.error().code, "the configuration: " + text.error().message};
 }

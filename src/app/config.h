@@ -9,6 +9,10 @@
 //   calibration = "desk.json"  # relative to this file; default: energy-calibration.json beside it
 //   [disk]
 //   limit = "20GB"  # on models and their packed weights; --disk goes before it
+//   [defaults]         # what the command line does not say, for every command that takes it
+//   memory = "12GB"
+//   [serve]            # the same, for one command; goes before [defaults]
+//   port = 8080
 //
 // Where: --config FILE, else $RATION_CONFIG, else $XDG_CONFIG_HOME/ration/config.toml
 // (~/.config/ration/config.toml). Only the last may be missing.
@@ -17,22 +21,37 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "app/settings.h"
 #include "measure/measure.h"
 
 namespace ration {
 
+// A value for an option of the command line.
+struct ConfigOption {
+  std::string command;  // the table it stands in; "defaults" is for all
+  std::string name;     // "port", or "model" for the first argument
+  std::string value;
+  std::string where;  // "FILE, line N: [serve] port", for errors
+};
+
 struct Config {
-  std::filesystem::path file{};  // "": there is none
+  std::filesystem::path file{};  // where it is, or would be
+  bool found = false;
   std::optional<Tariff> tariff{};
   EnergyOptions energy{};
   std::optional<Bytes> disk_limit{};
+  std::vector<ConfigOption> options{};
 };
 
 // kInvalid names the file, the line and the nearest key; kNotFound when a file that was asked for
 // is not there.
 Result<Config> read_config(const Settings& settings);
+
+// The tables of Config that are no options of the command line, as properties of a JSON Schema.
+extern const std::string_view kConfigTablesSchema;
 
 // As above, from text. `file` is named in errors, and paths are relative to its folder.
 Result<Config> parse_config(std::string_view text, const std::filesystem::path& file);

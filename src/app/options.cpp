@@ -174,7 +174,7 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"--config", "FILE", "configuration file (default: ~/.config/ration/config.toml)",
-           "run chat serve pull list perplexity bench doctor",
+           "run chat serve pull list perplexity bench doctor config",
            [](Settings& s, std::string_view v) -> Status {
              s.config_file = v;
              return {};

@@ -5,7 +5,9 @@
 #include <memory>
 
 #include "app/commands.h"
+#include "app/config.h"
 #include "app/exit_code.h"
+#include "app/option_sources.h"
 #include "app/output.h"
 #include "base/text.h"
 
@@ -41,20 +43,44 @@ class Help final : public CLI::Formatter {
 // What the parser fills before it is applied to Settings.
 struct Words {
   std::vector<std::string> positional;
-  std::optional<Error> error;  // the first option whose value made no sense
+  std::vector<std::pair<const Option*, std::string>> options;  // as they came, with their values
 };
 
-void add_option(CLI::App& app, const Option& option, Settings& settings, Words& words) {
-  const std::string names(option.names);
-  const auto apply = [&option, &settings, &words](const std::string& value) {
-    Status applied = option.apply(settings, value);
-    if (!applied && !words.error) {
-      const size_t comma = option.names.rfind(',');
-      const std::string_view name =
-          comma == std::string_view::npos ? option.names : option.names.substr(comma + 1);
-      words.error =
-          Error{applied.error().code, fmt::format("option {}: {}", name, applied.error().message)};
+Status apply(const Words& words, Settings& settings) {
+  for (const auto& [option, value] : words.options) {
+    if (Status applied = option->apply(settings, value); !applied) {
+      return Error{applied.error().code,
+                   fmt::format("option --{}: {}", long_name(*option), applied.error().message)};
     }
+  }
+  return {};
+}
+
+// `config` reads the file that it is asked about.
+bool reads_config(const Command& command) {
+  return command.name != "config" && std::ranges::any_of(options(), [&](const Option& option) {
+           return long_name(option) == "config" && takes(command, option);
+         });
+}
+
+// The configuration and the environment first, so that the command line has the last word.
+Status apply_all(const Command& command, const Words& words, Settings& settings) {
+  Settings of_words;
+  if (Status applied = apply(words, of_words); !applied) return applied;
+  Config config;
+  if (reads_config(command)) {
+    Result<Config> read = read_config(of_words);
+    if (!read) return read.error();
+    config = std::move(*read);
+  }
+  if (Status applied = apply_sources(config, command, settings); !applied) return applied;
+  return apply(words, settings);
+}
+
+void add_option(CLI::App& app, const Option& option, Words& words) {
+  const std::string names(option.names);
+  const auto apply = [&option, &words](const std::string& value) {
+    words.options.emplace_back(&option, value);
   };
   if (option.value.empty()) {
     app.add_flag_callback(names, [apply] { apply(""); }, std::string(option.summary));
@@ -71,10 +97,10 @@ void add_option(CLI::App& app, const Option& option, Settings& settings, Words& 
       ->take_all();
 }
 
-CLI::App* add_command(CLI::App& app, const Command& command, Settings& settings, Words& words) {
+CLI::App* add_command(CLI::App& app, const Command& command, Words& words) {
   CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
   for (const Option& option : options()) {
-    if (takes(command, option)) add_option(*sub, option, settings, words);
+    if (takes(command, option)) add_option(*sub, option, words);
   }
   if (command.words_max > 0) {
     sub->add_option("words", words.positional, std::string(command.arguments))
@@ -143,11 +169,11 @@ Result<Parsed> parse_arguments(int argc, char** argv) {
   app.formatter(std::make_shared<Help>());  // inherited by the commands below
   app.require_subcommand(1);
   for (const Option& option : options()) {
-    if (option.only.empty()) add_option(app, option, parsed.settings, words);
+    if (option.only.empty()) add_option(app, option, words);
   }
   std::vector<std::pair<CLI::App*, const Command*>> subs;
   for (const Command& command : commands()) {
-    subs.emplace_back(add_command(app, command, parsed.settings, words), &command);
+    subs.emplace_back(add_command(app, command, words), &command);
   }
   try {
     app.parse(argc, argv);
@@ -162,9 +188,11 @@ Result<Parsed> parse_arguments(int argc, char** argv) {
     }
     return explain(argc, argv, error.what());
   }
-  if (words.error) return *words.error;
   for (const auto& [sub, command] : subs) {
     if (sub->parsed()) parsed.command = command;
+  }
+  if (Status applied = apply_all(*parsed.command, words, parsed.settings); !applied) {
+    return applied.error();
   }
   parsed.settings.command = parsed.command->name;
   if (!words.positional.empty()) {

@@ -5,6 +5,7 @@ import http.server
 import json
 import math
 import os
+import pathlib
 import pty
 import re
 import select
@@ -115,6 +116,64 @@ class Answers(ProgramTest):
         found.mkdir(parents=True)
         shutil.copy(self.home / "tariff.toml", found / "config.toml")
         self.assertIsNotNone(self.answer("hello", "-n", 5)["bill"]["usd"])
+
+
+class Configuration(ProgramTest):
+    """What the command line does not say comes from the environment, then from the file."""
+
+    def tokens(self, *words, **environment):
+        outcome = self.run_program("run", TINY / "qwen2.gguf", "hello", "--json", "-q", *words,
+                                   environment=environment)
+        self.assertEqual(outcome.code, DONE, outcome.err)
+        return len(json.loads(outcome.out)["tokens"])
+
+    def test_sources_go_before_each_other_in_the_documented_order(self):
+        file = self.home / "ration.toml"
+        file.write_text("[defaults]\nmax-tokens = 2\n")
+        named = {"RATION_CONFIG": str(file)}
+        self.assertEqual(self.tokens(**named), 2)
+        file.write_text("[defaults]\nmax-tokens = 2\n[run]\nmax-tokens = 3\n[serve]\nport = 1\n")
+        self.assertEqual(self.tokens(**named), 3)
+        self.assertEqual(self.tokens(RATION_MAX_TOKENS="4", **named), 4)
+        self.assertEqual(self.tokens("-n", 5, RATION_MAX_TOKENS="4", **named), 5)
+
+    def test_the_model_and_flags_too(self):
+        (self.home / "ration.toml").write_text(f'[run]\nmodel = "{TINY / "qwen2.gguf"}"\n')
+        named = {"RATION_CONFIG": str(self.home / "ration.toml"), "RATION_MAX_TOKENS": "3",
+                 "RATION_JSON": "yes", "RATION_QUIET": "0"}
+        outcome = self.run_program("run", "-f", "-", stdin="hi", environment=named)
+        self.assertEqual(len(json.loads(outcome.out)["tokens"]), 3, outcome.err)
+        self.refuses(USAGE, "RATION_JSON: found 'maybe', wanted true or false", "list",
+                     environment={"RATION_JSON": "maybe"})
+        self.refuses(USAGE, "RATION_PORT: found 'x', wanted a number from 0", "serve",
+                     environment={"RATION_PORT": "x"})
+
+    def test_check_finds_what_a_command_would_trip_over(self):
+        file = self.home / "ration.toml"
+        for text, pattern in [
+                ("[serve]\nprot = 1\n", r"line 2: \[serve\] unknown key 'prot', did you mean 'port'"),
+                ("[serve]\nport = 70000\n", r"line 2: \[serve\] port: found '70000'"),
+                ("[serve]\nmax-tokens = 3\n", r"\[serve\] unknown key 'max-tokens'"),
+                ("[serve]\nport = {}\n", r"'port' is not a text, number or boolean"),
+                ("[sevre]\n", r"unknown key 'sevre', did you mean 'serve'"),
+                ("[defaults]\nmemory = '3XB'\n", r"line 2: \[defaults\] memory: found '3XB'"),
+                ("[serve\n", r"line 1")]:
+            file.write_text(text)
+            self.refuses(USAGE, pattern, "config", "check", "ration.toml")
+        file.write_text("[serve]\nport = 8080\n")
+        self.assertRegex(self.run_program("config", "check", file).out, "ration.toml is fine")
+        self.refuses(USAGE, "wanted check, check FILE or schema", "config", "chek")
+
+    def test_the_schema_is_the_one_in_the_docs_and_every_key_of_it_is_known(self):
+        schema = json.loads(self.run_program("config", "schema").out)
+        docs = pathlib.Path(__file__).resolve().parents[2] / "docs/config.schema.json"
+        self.assertEqual(json.loads(docs.read_text()), schema,
+                         "ration config schema | python3 -m json.tool > docs/config.schema.json")
+        file = self.home / "ration.toml"
+        for table, rows in schema["properties"].items():
+            for key in rows["properties"]:
+                file.write_text(f"[{table}]\n{key} = {{}}\n")  # a table fits nowhere: no key is unknown
+                self.refuses(USAGE, r"line \d: .*is not a", "config", "check", file)
 
 
 class Refusals(ProgramTest):
