@@ -182,13 +182,18 @@ Status Bench::prefill_round(BenchWork& work) {
 }
 
 Status Bench::decode_round(BenchWork& work, Sequences& sequences, Account& account) {
-  const int64_t depth = sequences.front()->length();
+  Sequences forks;  // the beginnings stay for the next round
+  for (const auto& sequence : sequences) {
+    Result<std::unique_ptr<Sequence>> fork = session_.engine->fork(*sequence, sequence->length());
+    if (!fork) return fork.error();
+    forks.push_back(std::move(*fork));
+  }
   std::vector<Token> tokens = random_tokens(settings_.sequences);
   const int64_t start_ns = session_.clock.now_ns();
   for (int64_t i = 0; i < settings_.decode; ++i) {
     std::vector<StepItem> items;
-    for (size_t s = 0; s < sequences.size(); ++s) {
-      items.push_back({.sequence = sequences[s].get(),
+    for (size_t s = 0; s < forks.size(); ++s) {
+      items.push_back({.sequence = forks[s].get(),
                        .tokens = {&tokens[s], 1},
                        .role = Role::kGenerated,
                        .wants_logits = true,
@@ -200,7 +205,6 @@ Status Bench::decode_round(BenchWork& work, Sequences& sequences, Account& accou
     }
   }
   work.rounds.push_back(session_.clock.since(start_ns));
-  for (const auto& sequence : sequences) sequence->truncate(depth);
   return {};
 }
 

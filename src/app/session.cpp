@@ -41,11 +41,19 @@ Bytes resident_now(const Files& files) {
 // What of a model the plan depends on.
 ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool context_stated) {
   const Network& network = session.model->network();
+  const auto windows = [&](const Stage& stage) {
+    const auto* attention = std::get_if<AttentionStage>(&stage);
+    return attention ? attention->window : 0;
+  };
+  const int64_t window = windows(*std::ranges::max_element(network.stages, {}, windows));
   const bool capped = needs.context_max > 0 && !context_stated;
   return {.name = session.name,
           .weights = session.weights.bytes(),
           .tables = session.model->tokenizer().bytes(),
           .layers = network.layers,
+          .windowed_layers = std::ranges::count_if(
+              network.stages, [&](const Stage& stage) { return windows(stage) > 0; }),
+          .window = window,
           .heads = network.heads,
           .kv_heads = network.kv_heads,
           .head_size = network.head_size,

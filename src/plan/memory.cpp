@@ -41,6 +41,16 @@ Bytes activations_of(const ModelCost& model, const MemoryNeeds& needs, int64_t c
                            : estimate_activations(model, shape, needs.threads);
 }
 
+// A block of 32 tokens of so many layers, in whole pages.
+int64_t group_block_bytes(const ModelCost& model, int64_t layers) {
+  if (layers <= 0) return 0;
+  // Values stand in whole vectors.
+  const int64_t columns = sum(model.head_size, (16 - model.head_size % 16) % 16);
+  const int64_t bytes =
+      product(layers, model.kv_heads, sum(model.head_size, columns), kPlanBlockTokens, kHalfBytes);
+  return std::max(kPageBytes, (bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
+}
+
 MemoryPlan one_conversation(const ModelCost& model, const MemoryNeeds& needs, int64_t context,
                             int64_t step_tokens) {
   return cost_at(model, needs, context, step_tokens, context);
@@ -54,7 +64,8 @@ int64_t largest_context(const ModelCost& model, const MemoryNeeds& needs, int64_
   };
   int64_t low = 0;
   // No more blocks than the limit could hold if there were nothing else.
-  int64_t high = std::min(blocks_for(wanted), needs.limit.count / kv_block_bytes(model).count);
+  const int64_t least = group_block_bytes(model, model.layers - model.windowed_layers);
+  int64_t high = std::min(blocks_for(wanted), needs.limit.count / std::max(least, kPageBytes));
   while (low < high) {
     const int64_t middle = low + (high - low + 1) / 2;
     if (one_conversation(model, needs, context_of(middle), step_tokens).total <= needs.limit) {
@@ -150,11 +161,18 @@ StepShape best_shape(const ModelCost& model, const MemoryNeeds& needs) {
 }  // namespace
 
 Bytes kv_block_bytes(const ModelCost& model) {
-  // Values stand in whole vectors.
-  const int64_t columns = sum(model.head_size, (16 - model.head_size % 16) % 16);
-  const int64_t bytes = product(model.layers, model.kv_heads, sum(model.head_size, columns),
-                                kPlanBlockTokens, kHalfBytes);
-  return Bytes{std::max(kPageBytes, (bytes + kPageBytes - 1) / kPageBytes * kPageBytes)};
+  const int64_t windowed = group_block_bytes(model, model.windowed_layers);
+  const int64_t whole = group_block_bytes(model, model.layers - model.windowed_layers);
+  return Bytes{std::max(kPageBytes, sum(whole, windowed))};
+}
+
+Bytes kv_bytes(const ModelCost& model, int64_t tokens, int64_t sequences, int64_t step_tokens) {
+  const int64_t blocks = blocks_for(tokens);
+  // One block more for a window that begins inside one, and one for drafts that may be dropped.
+  const int64_t held = sum(blocks_for(sum(model.window, step_tokens)), 2);
+  const int64_t windowed = std::min(blocks, product(sequences, held));
+  return Bytes{sum(product(blocks, group_block_bytes(model, model.layers - model.windowed_layers)),
+                   product(windowed, group_block_bytes(model, model.windowed_layers)))};
 }
 
 Bytes estimate_activations(const ModelCost& model, const StepShape& shape, int threads) {
@@ -188,7 +206,8 @@ MemoryPlan cost_at(const ModelCost& model, const MemoryNeeds& needs, int64_t con
     plan.total = Bytes{sum(plan.total.count, bytes)};
   };
   put(Tag::kWeights, model.weights.count);
-  put(Tag::kKv, product(blocks, kv_block_bytes(model).count));
+  put(Tag::kKv,
+      kv_bytes(model, kv_tokens, needs.sequences, std::max(step_tokens, needs.sequences)).count);
   put(Tag::kActivations, activations_of(model, needs, context, step_tokens).count);
   put(Tag::kScratch, sum(sum(needs.program.count, needs.slack.count), model.tables.count));
   return plan;

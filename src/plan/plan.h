@@ -37,6 +37,8 @@ struct ModelCost {
   Bytes weights{};  // as mapped
   Bytes tables{};   // tokeniser and template
   int64_t layers = 0;
+  int64_t windowed_layers = 0;  // of them; they see `window` tokens and hold no more than they need
+  int64_t window = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_size = 0;
@@ -80,9 +82,13 @@ struct MemoryPlan {
   Bytes of(Tag tag) const { return by_tag[static_cast<size_t>(tag)]; }
 };
 
-// A block of 32 tokens: layers x (key, value) x kv_heads x head_size x F16, in whole pages. Layers
-// with a sliding window hold the full context too.
+// A block of 32 tokens of all layers: layers x (key, value) x kv_heads x head_size x F16, in whole
+// pages.
 Bytes kv_block_bytes(const ModelCost& model);
+
+// What conversations that hold so many tokens together keep of them at most. Of a conversation,
+// layers with a sliding window hold the window, a step, and a block or two around them.
+Bytes kv_bytes(const ModelCost& model, int64_t tokens, int64_t sequences, int64_t step_tokens);
 
 // Buffers of a forward pass where no engine is at hand: never less than ours takes.
 Bytes estimate_activations(const ModelCost& model, const StepShape& shape, int threads);

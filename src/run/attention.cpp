@@ -50,7 +50,7 @@ Attention::Attention(const ForwardContext& context, std::span<const BatchToken> 
   for (int64_t t = 0; t < tokens; ++t) {
     const bool joins =
         !groups_.empty() && groups_.back().count < together &&
-        batch[static_cast<size_t>(t)].blocks == batch[static_cast<size_t>(t) - 1].blocks;
+        batch[static_cast<size_t>(t)].tables == batch[static_cast<size_t>(t) - 1].tables;
     if (joins) {
       ++groups_.back().count;
     } else {
@@ -131,27 +131,30 @@ void Attention::attend(const AttentionStage& stage, int64_t layer, int64_t slot)
   const Piece& piece = pieces_[static_cast<size_t>(slot)];
   if (piece.is_done) return;
   const Network& network = context_.network;
+  const KvPlace place = context_.kv.places[static_cast<size_t>(layer)];
+  const KvShape& shape = context_.kv.groups[place.group].shape;
   const int64_t stride = network.heads * network.head_size;
   const Partial partial = partial_at(context_.workspace, slot, columns_);
-  context_.kernels.attend({.query = context_.workspace.query + piece.group.first * stride +
-                                    piece.kv_head * heads_ * network.head_size,
-                           .query_stride = stride,
-                           .tokens = piece.group.count,
-                           .heads = heads_,
-                           .head_size = network.head_size,
-                           .type = context_.kv.type,
-                           .blocks = batch_[static_cast<size_t>(piece.group.first)].blocks,
-                           .key_offset = context_.kv.key_offset(layer, piece.kv_head),
-                           .value_offset = context_.kv.value_offset(layer, piece.kv_head),
-                           .position = position(piece.group.first),
-                           .window = stage.window,
-                           .begin = piece.begin,
-                           .end = piece.end,
-                           .scale = stage.scale,
-                           .softcap = stage.softcap,
-                           .out = partial.out,
-                           .largest = partial.largest,
-                           .total = partial.total});
+  context_.kernels.attend(
+      {.query = context_.workspace.query + piece.group.first * stride +
+                piece.kv_head * heads_ * network.head_size,
+       .query_stride = stride,
+       .tokens = piece.group.count,
+       .heads = heads_,
+       .head_size = network.head_size,
+       .type = shape.type,
+       .blocks = batch_[static_cast<size_t>(piece.group.first)].tables[place.group],
+       .key_offset = shape.key_offset(place.layer, piece.kv_head),
+       .value_offset = shape.value_offset(place.layer, piece.kv_head),
+       .position = position(piece.group.first),
+       .window = stage.window,
+       .begin = piece.begin,
+       .end = piece.end,
+       .scale = stage.scale,
+       .softcap = stage.softcap,
+       .out = partial.out,
+       .largest = partial.largest,
+       .total = partial.total});
   if (piece.is_first && piece.is_last) finish(piece, slot);
 }
 

@@ -3,28 +3,50 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "run/forward.h"
 #include "run/kv.h"
 #include "run/workspace.h"
 
 namespace ration {
-namespace {
-
-KvShape kv_shape(const Network& network, KvType type) {
-  return {network.layers, network.kv_heads, network.head_size, type};
-}
-
-}  // namespace
-
 Sequence::~Sequence() { truncate(0); }
 
 void Sequence::truncate(int64_t length) {
   CHECK(length >= 0 && length <= length_);
+  CHECK(length == 0 || length >= length_min(),
+        fmt::format("found a length of {}, wanted at least {}", length, length_min()));
   length_ = length;
-  while (static_cast<int64_t>(blocks_.size()) > kv_blocks_for(length)) {
-    pool_.give_back(blocks_.back());
-    blocks_.pop_back();
+  prompt_length_ = std::min(prompt_length_, length);
+  for (Table& table : tables_) {
+    while (static_cast<int64_t>(table.blocks.size()) > kv_blocks_for(length)) {
+      if (table.blocks.back()) table.pool->give_back(table.blocks.back());
+      table.blocks.pop_back();
+    }
+    table.forgotten = std::min(table.forgotten, static_cast<int64_t>(table.blocks.size()));
+  }
+}
+
+int64_t Sequence::length_min() const {
+  int64_t least = 0;
+  for (const Table& table : tables_) {
+    if (table.forgotten == 0) continue;
+    least = std::max(least, table.forgotten * kKvBlockTokens + table.window - 1);
+  }
+  return least;
+}
+
+// Gives back what no token after this length, or after up to kKvWindowSlack tokens less, will see.
+void Sequence::forget() {
+  for (Table& table : tables_) {
+    if (table.window == 0) continue;
+    const int64_t seen_from = length_ - kKvWindowSlack + 1 - table.window;
+    for (; (table.forgotten + 1) * kKvBlockTokens <= seen_from; ++table.forgotten) {
+      std::byte*& block = table.blocks[static_cast<size_t>(table.forgotten)];
+      table.pool->give_back(block);
+      block = nullptr;
+    }
   }
 }
 
@@ -34,7 +56,11 @@ Bytes Engine::workspace_bytes(const Network& network, const Kernels& kernels, in
 }
 
 Bytes Engine::kv_block_bytes(const Network& network, KvType type) {
-  return Bytes{kv_shape(network, type).block_bytes()};
+  Bytes total{0};
+  for (const KvGroup& group : kv_layout(network, type).groups) {
+    total = total + Bytes{group.shape.block_bytes()};
+  }
+  return total;
 }
 
 Engine::Engine(std::shared_ptr<const Model> model, const Kernels& kernels, Pool& pool,
@@ -58,37 +84,90 @@ Result<std::unique_ptr<Engine>> Engine::make(std::shared_ptr<const Model> model,
       Workspace::make(network, kernels, pool.threads(), options, budget);
   if (!workspace) return workspace.error();
   engine->workspace_ = std::move(*workspace);
-  Result<std::unique_ptr<KvPool>> kv =
-      KvPool::make(kv_shape(network, options.kv_type), kv_blocks_for(options.kv_tokens), budget);
-  if (!kv) return kv.error();
-  engine->kv_ = std::move(*kv);
+  engine->layout_ = std::make_unique<KvLayout>(kv_layout(network, options.kv_type));
+  for (const KvGroup& group : engine->layout_->groups) {
+    Result<std::unique_ptr<KvPool>> kv =
+        KvPool::make(group.shape, kv_blocks_for(options.kv_tokens), budget);
+    if (!kv) return kv.error();
+    engine->pools_.push_back(std::move(*kv));
+  }
   return engine;
 }
 
-std::unique_ptr<Sequence> Engine::open() { return std::unique_ptr<Sequence>(new Sequence(*kv_)); }
+std::unique_ptr<Sequence> Engine::open() {
+  std::unique_ptr<Sequence> sequence(new Sequence);
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    sequence->tables_.push_back({.pool = pools_[g].get(), .window = layout_->groups[g].window});
+  }
+  return sequence;
+}
 
-// Takes the blocks all items need, or none.
+Result<std::unique_ptr<Sequence>> Engine::fork(const Sequence& from, int64_t length) {
+  if (length < 0 || length > from.length_ || (length > 0 && length < from.length_min())) {
+    return Error{Code::kInvalid, fmt::format("found a beginning of {} tokens, wanted {} to {}",
+                                             length, from.length_min(), from.length_)};
+  }
+  std::unique_ptr<Sequence> sequence = open();
+  if (length == 0) return sequence;
+  sequence->length_ = length;
+  sequence->prompt_length_ = std::min(length, from.prompt_length_);
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    Sequence::Table& table = sequence->tables_[g];
+    table.blocks = from.tables_[g].blocks;
+    table.blocks.resize(static_cast<size_t>(kv_blocks_for(length)));
+    table.forgotten = from.tables_[g].forgotten;
+    for (std::byte* block : table.blocks) {
+      if (block) table.pool->share(block);
+    }
+  }
+  sequence->forget();
+  return sequence;
+}
+
+// Takes the blocks all items need, or none. Those at the end of a sequence that others share are
+// replaced by copies: they are about to be written.
 Status Engine::grow(std::span<const StepItem> items) {
-  std::vector<size_t> blocks_before;
-  for (const StepItem& item : items) blocks_before.push_back(item.sequence->blocks_.size());
+  struct Need {
+    Sequence::Table* table;
+    bool copies;  // the last block
+    int64_t blocks;
+    std::vector<std::byte*> taken;
+  };
+  std::vector<Need> needs;
   for (const StepItem& item : items) {
-    Sequence& sequence = *item.sequence;
-    const int64_t length = sequence.length_ + static_cast<int64_t>(item.tokens.size());
-    while (static_cast<int64_t>(sequence.blocks_.size()) < kv_blocks_for(length)) {
-      Result<std::byte*> block = kv_->take();
+    const int64_t before = item.sequence->length_;
+    const int64_t after = before + static_cast<int64_t>(item.tokens.size());
+    for (Sequence::Table& table : item.sequence->tables_) {
+      const bool copies =
+          before % kKvBlockTokens != 0 && table.pool->is_shared(table.blocks.back());
+      const int64_t more = kv_blocks_for(after) - kv_blocks_for(before);
+      needs.push_back({&table, copies, more + (copies ? 1 : 0), {}});
+    }
+  }
+  for (Need& need : needs) {
+    while (static_cast<int64_t>(need.taken.size()) < need.blocks) {
+      const Result<std::byte*> block = need.table->pool->take();
       if (block) {
-        sequence.blocks_.push_back(*block);
+        need.taken.push_back(*block);
         continue;
       }
-      for (size_t i = 0; i < items.size(); ++i) {
-        std::vector<std::byte*>& blocks = items[i].sequence->blocks_;
-        while (blocks.size() > blocks_before[i]) {
-          kv_->give_back(blocks.back());
-          blocks.pop_back();
-        }
+      for (Need& other : needs) {
+        for (std::byte* taken : other.taken) other.table->pool->give_back(taken);
       }
       return block.error();
     }
+  }
+  for (Need& need : needs) {
+    std::vector<std::byte*>& blocks = need.table->blocks;
+    if (need.copies) {
+      std::byte* copy = need.taken.back();
+      need.taken.pop_back();
+      std::memcpy(copy, blocks.back(),
+                  static_cast<size_t>(need.table->pool->shape().block_bytes()));
+      need.table->pool->give_back(blocks.back());
+      blocks.back() = copy;
+    }
+    blocks.insert(blocks.end(), need.taken.begin(), need.taken.end());
   }
   return {};
 }
@@ -118,13 +197,14 @@ Status Engine::step(std::span<const StepItem> items) {
   batch.reserve(static_cast<size_t>(total));
   for (const StepItem& item : items) {
     Sequence& sequence = *item.sequence;
+    std::array<std::byte* const*, kKvGroups> tables{};
+    for (size_t g = 0; g < pools_.size(); ++g) tables[g] = sequence.tables_[g].blocks.data();
     for (size_t i = 0; i < item.tokens.size(); ++i) {
       const int64_t position = sequence.length_ + static_cast<int64_t>(i);
       const bool is_last = i + 1 == item.tokens.size();
       batch.push_back({.token = item.tokens[i],
                        .position = position,
-                       .blocks = sequence.blocks_.data(),
-                       .block = sequence.blocks_[static_cast<size_t>(position / kKvBlockTokens)],
+                       .tables = tables,
                        .wants_logits = item.wants_all_logits || (item.wants_logits && is_last),
                        .best_logits = item.best_logits});
     }
@@ -136,12 +216,18 @@ Status Engine::step(std::span<const StepItem> items) {
                                 .kernels = kernels_,
                                 .pool = pool_,
                                 .workspace = *workspace_,
-                                .kv = kv_->shape(),
+                                .kv = *layout_,
                                 .long_context = long_context},
                                batch);
   last_weight_bytes_ = step_weight_bytes() - Bytes{network.output.weight.bytes()} + output;
   for (const StepItem& item : items) {
-    item.sequence->length_ += static_cast<int64_t>(item.tokens.size());
+    Sequence& sequence = *item.sequence;
+    const auto count = static_cast<int64_t>(item.tokens.size());
+    if (item.role == Role::kPrompt && sequence.prompt_length_ == sequence.length_) {
+      sequence.prompt_length_ += count;
+    }
+    sequence.length_ += count;
+    sequence.forget();
   }
   return {};
 }
@@ -152,8 +238,8 @@ std::span<float> Engine::logits(int64_t row) {
   return {workspace_->logits + row * vocabulary, static_cast<size_t>(vocabulary)};
 }
 
-int64_t Engine::kv_blocks_free() const { return kv_->blocks_free(); }
-int64_t Engine::kv_blocks_max() const { return kv_->blocks_max(); }
+int64_t Engine::kv_blocks_free() const { return pools_.front()->blocks_free(); }
+int64_t Engine::kv_blocks_max() const { return pools_.front()->blocks_max(); }
 
 Bytes Engine::step_weight_bytes() const {
   // All tensors but an embedding that is only looked up, a row a token, and the experts that one

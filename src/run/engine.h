@@ -17,6 +17,7 @@
 
 namespace ration {
 
+struct KvLayout;
 class KvPool;
 class Workspace;
 
@@ -32,7 +33,8 @@ struct EngineOptions {
 enum class Role : uint8_t { kPrompt, kGenerated };
 
 // The cached state of one conversation. Owned by whoever opened it; gives its blocks back when
-// destroyed. REQUIRES: does not outlive its engine. single-thread.
+// destroyed. Layers with a sliding window hold their window, and 32 tokens more.
+// REQUIRES: does not outlive its engine. single-thread.
 class Sequence {
  public:
   ~Sequence();
@@ -40,16 +42,32 @@ class Sequence {
   Sequence& operator=(const Sequence&) = delete;
 
   int64_t length() const { return length_; }  // tokens whose keys and values are cached
+  // The first so many tokens all have the prompt role: what a prompt that must be reproducible may
+  // reuse.
+  int64_t prompt_length() const { return prompt_length_; }
   // Drops everything after the first `length` tokens, and blocks that are then empty.
+  // REQUIRES: `length` is 0 or at least length_min().
   void truncate(int64_t length);
+  // The shortest beginning that is still complete, as windowed layers forget: at most length() less
+  // 32 tokens (or nothing), 0 where no layer has a window.
+  int64_t length_min() const;
 
  private:
   friend class Engine;
-  explicit Sequence(KvPool& pool) : pool_(pool) {}
+  // The blocks of one group of layers.
+  struct Table {
+    KvPool* pool;
+    int64_t window;                  // 0: everything is kept
+    std::vector<std::byte*> blocks;  // blocks[p / 32] holds position p
+    int64_t forgotten = 0;           // so many blocks at the beginning were given back
+  };
 
-  KvPool& pool_;
-  std::vector<std::byte*> blocks_;  // blocks_[p / 32] holds position p
+  Sequence() = default;
+  void forget();
+
+  std::vector<Table> tables_;
   int64_t length_ = 0;
+  int64_t prompt_length_ = 0;
 };
 
 struct StepItem {
@@ -76,6 +94,10 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   std::unique_ptr<Sequence> open();
+  // A sequence that begins with the first `length` tokens of another. Blocks are shared, and copied
+  // by who writes into one: it costs no memory until then, and shared bytes are charged once.
+  // kInvalid when windowed layers have forgotten that beginning: see Sequence::length_min().
+  Result<std::unique_ptr<Sequence>> fork(const Sequence& from, int64_t length);
 
   // Runs all items as one batch. On an error no sequence has changed:
   // kOverBudget when the cache is full, kInvalid for a token outside the vocabulary.
@@ -99,6 +121,7 @@ class Engine {
   // What Engine::make would take for its workspace, and what a block of 32 tokens takes.
   static Bytes workspace_bytes(const Network& network, const Kernels& kernels, int threads,
                                const EngineOptions& options);
+  // The second for all layers; layers with a window hold no more than it and a step.
   static Bytes kv_block_bytes(const Network& network, KvType type = KvType::kF16);
 
  private:
@@ -110,7 +133,8 @@ class Engine {
   const Kernels& kernels_;
   Pool& pool_;
   const EngineOptions options_;
-  std::unique_ptr<KvPool> kv_;
+  std::unique_ptr<KvLayout> layout_;
+  std::vector<std::unique_ptr<KvPool>> pools_;  // by group of the layout
   std::unique_ptr<Workspace> workspace_;
   Bytes last_weight_bytes_;
 };

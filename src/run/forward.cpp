@@ -68,7 +68,7 @@ class Pass {
   const Kernels& kernels_;
   Pool& pool_;
   Workspace& space_;
-  const KvShape kv_;
+  const KvLayout& kv_;
   const bool long_context_;
   const std::span<const BatchToken> batch_;
   const int64_t tokens_;
@@ -229,7 +229,10 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
   float* x = (is_key ? space_.key : space_.value) + (t * network_.kv_heads + head) * size;
   if (is_key) turn(x, stage.key_norm);
   const BatchToken& token = batch_[static_cast<size_t>(t)];
-  store_cached(kernels_, kv_, layer, head, is_key, x, token.position, token.block);
+  const KvPlace place = kv_.places[static_cast<size_t>(layer)];
+  std::byte* block = token.tables[place.group][token.position / kKvBlockTokens];
+  store_cached(kernels_, kv_.groups[place.group].shape, place.layer, head, is_key, x,
+               token.position, block);
 }
 
 void Pass::run(const FeedForwardStage& stage) {

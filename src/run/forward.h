@@ -1,6 +1,7 @@
 // run/forward.h - the stages of a network executed over one batch. Private to run/.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -16,9 +17,9 @@ namespace ration {
 // One token of the batch.
 struct BatchToken {
   int32_t token = 0;
-  int64_t position = 0;                      // in its sequence
-  const std::byte* const* blocks = nullptr;  // its sequence's block table
-  std::byte* block = nullptr;                // the block its own position lies in
+  int64_t position = 0;  // in its sequence
+  // Its sequence's block tables, one a group of layers (KvLayout).
+  std::array<std::byte* const*, kKvGroups> tables{};
   bool wants_logits = false;
   int32_t best_logits = 0;  // how many of them are looked at; 0: all
 };
@@ -28,7 +29,7 @@ struct ForwardContext {
   const Kernels& kernels;
   Pool& pool;
   Workspace& workspace;
-  KvShape kv;
+  const KvLayout& kv;
   bool long_context;  // the engine's context is beyond what longrope calls short
 };
 

@@ -19,6 +19,30 @@ int64_t stride_of(const KvShape& shape) {
 
 }  // namespace
 
+KvLayout kv_layout(const Network& network, KvType type) {
+  KvGroup whole{.shape = {0, network.kv_heads, network.head_size, type}};
+  KvGroup windowed = whole;
+  std::vector<bool> is_windowed;
+  for (const Stage& stage : network.stages) {
+    const auto* attention = std::get_if<AttentionStage>(&stage);
+    if (!attention) continue;
+    is_windowed.push_back(attention->window > 0);
+    windowed.window = std::max(windowed.window, attention->window);
+  }
+  KvLayout layout;
+  for (const bool window : is_windowed) {
+    KvGroup& group = window ? windowed : whole;
+    layout.places.push_back({.group = window ? size_t{1} : size_t{0}, .layer = group.shape.layers});
+    ++group.shape.layers;
+  }
+  if (whole.shape.layers > 0) layout.groups.push_back(whole);
+  if (windowed.shape.layers > 0) layout.groups.push_back(windowed);
+  if (whole.shape.layers == 0) {
+    for (KvPlace& place : layout.places) place.group = 0;
+  }
+  return layout;
+}
+
 void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
                   bool is_key, const float* x, int64_t position, std::byte* block) {
   const int64_t size = shape.head_size;
@@ -61,6 +85,7 @@ Result<std::unique_ptr<KvPool>> KvPool::make(const KvShape& shape, int64_t block
 KvPool::KvPool(const KvShape& shape, int64_t blocks_max, Budget& budget, std::byte* base)
     : shape_(shape), stride_(stride_of(shape)), budget_(budget), base_(base) {
   charges_.resize(static_cast<size_t>(blocks_max));
+  owners_.resize(static_cast<size_t>(blocks_max));
   for (int64_t index = blocks_max; index-- > 0;) free_.push_back(index);
 }
 
@@ -81,17 +106,28 @@ Result<std::byte*> KvPool::take() {
   const int64_t index = free_.back();
   free_.pop_back();
   charges_[static_cast<size_t>(index)] = std::move(*charge);
+  owners_[static_cast<size_t>(index)] = 1;
   return address(index);
 }
 
-void KvPool::give_back(std::byte* block) {
+size_t KvPool::index_of(const std::byte* block) const {
   const int64_t index = (block - base_) / stride_;
-  CHECK(block == address(index) && index >= 0 && index < blocks_max());
-  Charge& charge = charges_[static_cast<size_t>(index)];
-  CHECK(charge.bytes() > Bytes{0}, "block given back twice");
+  CHECK(index >= 0 && index < blocks_max() && block == address(index));
+  return static_cast<size_t>(index);
+}
+
+void KvPool::share(std::byte* block) {
+  CHECK(owners_[index_of(block)] > 0, "a block that nobody owns cannot be shared");
+  ++owners_[index_of(block)];
+}
+
+void KvPool::give_back(std::byte* block) {
+  const size_t index = index_of(block);
+  CHECK(owners_[index] > 0, "block given back twice");
+  if (--owners_[index] > 0) return;
   ::madvise(block, static_cast<size_t>(stride_), MADV_DONTNEED);
-  charge.release();
-  free_.push_back(index);
+  charges_[index].release();
+  free_.push_back(static_cast<int64_t>(index));
 }
 
 }  // namespace ration

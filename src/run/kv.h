@@ -3,6 +3,10 @@
 //
 // Source    Kwon et al. 2023, "Efficient Memory Management for Large Language Model Serving with
 //           PagedAttention", sec. 4.1 (blocks and block tables).
+// Groups    layers that see everything and layers that see a window keep their blocks apart, so
+//           that the second kind can give back what no later token sees.
+// Sharing   blocks are counted by their owners: sequences that begin alike hold the same ones, and
+//           who writes into a shared block copies it first.
 // Layout    one block = [layer][kv head][keys, values]: a head's keys as [head_size][32 tokens],
 //           so that scores of 32 tokens come out side by side, its values as
 //           [32 tokens][head_size in whole vectors].
@@ -16,6 +20,7 @@
 
 #include "base/budget.h"
 #include "base/result.h"
+#include "model/network.h"
 #include "tensor/kernels.h"
 
 namespace ration {
@@ -40,6 +45,26 @@ struct KvShape {
     return key_offset(layer, head) + key_bytes();
   }
 };
+
+// Layers whose blocks are taken and given back together.
+struct KvGroup {
+  KvShape shape;
+  int64_t window = 0;  // the widest of its layers; 0: they see everything
+};
+// Where a layer's keys and values are.
+struct KvPlace {
+  size_t group = 0;
+  int64_t layer = 0;  // within the group
+};
+struct KvLayout {
+  std::vector<KvGroup> groups;  // one or two: layers that see everything, windowed ones
+  std::vector<KvPlace> places;  // by attention layer
+};
+inline constexpr size_t kKvGroups = 2;
+KvLayout kv_layout(const Network& network, KvType type);
+
+// Tokens that windowed layers hold beyond their window, so that drafts can be dropped again.
+inline constexpr int64_t kKvWindowSlack = kKvBlockTokens;
 
 // Writes the key or value x: [head_size] of one head at `position`, which lies in `block`.
 void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
@@ -67,12 +92,16 @@ class KvPool {
   // A block with undefined content, charged under Tag::kKv. kOverBudget when the pool or its budget
   // is used up.
   Result<std::byte*> take();
-  // The bytes go back to the system and to the budget.
+  // One more owner of a block.
+  void share(std::byte* block);
+  bool is_shared(const std::byte* block) const { return owners_[index_of(block)] > 1; }
+  // One owner less; with the last, the bytes go back to the system and to the budget.
   void give_back(std::byte* block);
 
  private:
   KvPool(const KvShape& shape, int64_t blocks_max, Budget& budget, std::byte* base);
   std::byte* address(int64_t index) const { return base_ + index * stride_; }
+  size_t index_of(const std::byte* block) const;
 
   const KvShape shape_;
   const int64_t stride_;  // block bytes, rounded up to whole pages
@@ -80,6 +109,7 @@ class KvPool {
   std::byte* const base_;
   std::vector<int64_t> free_;  // the lowest index last
   std::vector<Charge> charges_;
+  std::vector<int32_t> owners_;
 };
 
 }  // namespace ration

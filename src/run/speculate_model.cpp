@@ -67,7 +67,8 @@ void DraftModel::propose(std::span<const Token> tokens, int64_t count, std::vect
   if (static_cast<int64_t>(tokens.size()) + count - 1 > engine_.options().context) return forget();
   if (!sequence_) sequence_ = engine_.open();
   const auto parted = std::ranges::mismatch(read_, tokens).in1 - read_.begin();
-  const int64_t kept = std::min<int64_t>(parted, static_cast<int64_t>(tokens.size()) - 1);
+  int64_t kept = std::min<int64_t>(parted, static_cast<int64_t>(tokens.size()) - 1);
+  if (kept < sequence_->length_min()) kept = 0;  // windowed layers have forgotten what is needed
   sequence_->truncate(kept);
   read_.resize(static_cast<size_t>(kept));
   const size_t begin = draft.size();

@@ -52,6 +52,25 @@ TEST(Plan, ample_memory_gives_all_the_model_was_made_for_and_full_steps) {
   EXPECT_EQ(plan->total, sum_of_tags(*plan));
 }
 
+TEST(Plan, layers_with_a_window_cost_their_window) {
+  ModelCost model = smollm2();
+  const auto kv = [&](int64_t tokens) { return kv_bytes(model, tokens, 1, 128); };
+  EXPECT_EQ(kv(8192), kv_block_bytes(model) * 256);
+  model.windowed_layers = 20;
+  model.window = 512;
+  const int64_t layer = 2 * 3 * 64 * 32 * 2;
+  EXPECT_EQ(kv(256), Bytes{8 * 30 * layer});  // all of it is in the window
+  EXPECT_EQ(kv(8192), Bytes{256 * 10 * layer + (512 / 32 + 128 / 32 + 2) * 20 * layer});
+  EXPECT_EQ(kv_bytes(model, 8192, 4, 128),
+            Bytes{256 * 10 * layer + 4 * (512 / 32 + 128 / 32 + 2) * 20 * layer});
+  const Result<MemoryPlan> windowed = plan_memory(model, needs_of(180'000'000));
+  ASSERT_TRUE(windowed);
+  model.windowed_layers = 0;
+  const Result<MemoryPlan> whole = plan_memory(model, needs_of(180'000'000));
+  ASSERT_TRUE(whole);
+  EXPECT_GT(windowed->context, 3 * whole->context / 2);
+}
+
 TEST(Plan, a_context_that_is_no_multiple_of_a_block_is_given_whole) {
   ModelCost model = smollm2();
   model.context_max = 1000;
@@ -184,6 +203,11 @@ ModelCost random_model(Rng& rng) {
   model.inner = 3 * model.width;
   model.vocabulary = static_cast<int64_t>(1 + rng.below(300'000));
   model.context_max = static_cast<int64_t>(1 + rng.below(200'000));
+  if (rng.below(2) == 0) {
+    model.windowed_layers =
+        static_cast<int64_t>(rng.below(static_cast<uint64_t>(model.layers) + 1));
+    model.window = static_cast<int64_t>(1 + rng.below(5'000));
+  }
   return model;
 }
 

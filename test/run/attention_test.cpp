@@ -29,7 +29,8 @@ struct Scene {
   KvShape shape{.layers = 2, .kv_heads = kKvHeads, .head_size = kSize};
   std::vector<float> keys, values, queries;  // [position or token][head][kSize]
   std::vector<std::vector<std::byte>> store;
-  std::vector<const std::byte*> blocks;
+  std::vector<std::byte*> blocks;
+  KvLayout layout{.groups = {{.shape = shape}}, .places = {{0, 0}, {0, 1}}};
   AttentionStage stage;
 
   explicit Scene(const Kernels& kernels) {
@@ -70,14 +71,14 @@ struct Scene {
       const int64_t count = std::min(chunk, kTokens - begin);
       std::vector<BatchToken> batch;
       for (int64_t t = 0; t < count; ++t) {
-        batch.push_back({.position = kPositions - kTokens + begin + t, .blocks = blocks.data()});
+        batch.push_back({.position = kPositions - kTokens + begin + t, .tables = {blocks.data()}});
       }
       std::copy_n(queries.data() + begin * kHeads * kSize, count * kHeads * kSize, (*space)->query);
       const ForwardContext context{.network = network,
                                    .kernels = kernels,
                                    .pool = pool,
                                    .workspace = **space,
-                                   .kv = shape,
+                                   .kv = layout,
                                    .long_context = false};
       Attention(context, batch).run(stage, kLayer);
       const float* attended = (*space)->attended;

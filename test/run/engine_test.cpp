@@ -1,8 +1,10 @@
 #include "run/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "plan/plan.h"
 #include "test/run/tiny_engine.h"
 
 namespace ration {
@@ -118,6 +120,163 @@ TEST(Engine, truncated_sequence_continues_as_if_the_tail_had_never_been) {
   feed(std::span(tokens).subspan(40));
   const std::span<float> row = tiny.engine->logits(0);
   EXPECT_TRUE(same_bits({row.begin(), row.end()}, wanted.back()));
+}
+
+// Of a conversation, the tiny gemma3's windowed layers hold what the plan says.
+TEST(Engine, layers_with_a_window_hold_no_more_than_it) {
+  TinyEngine tiny("gemma3", *available_kernels().front(), 1,
+                  {.context = 640, .kv_tokens = 640, .step_tokens_max = 48, .logit_rows_max = 1});
+  const Network& network = tiny.model->network();
+  ModelCost cost{.layers = 0, .kv_heads = network.kv_heads, .head_size = network.head_size};
+  for (const Stage& stage : network.stages) {
+    const auto* attention = std::get_if<AttentionStage>(&stage);
+    if (!attention) continue;
+    ++cost.layers;
+    if (attention->window == 0) continue;
+    ++cost.windowed_layers;
+    cost.window = attention->window;
+  }
+  ASSERT_GT(cost.windowed_layers, 0);
+  ASSERT_LT(cost.windowed_layers, cost.layers);
+  const std::vector<Token> tokens = random_tokens(*tiny.model, 640, 6);
+  const auto held = [&] { return tiny.budget.report().used[static_cast<size_t>(Tag::kKv)]; };
+  const std::unique_ptr<Sequence> sequence = tiny.engine->open();
+  const auto feed = [&](int64_t length) {
+    while (sequence->length() < length) {
+      const auto at = static_cast<size_t>(sequence->length());
+      const StepItem item{.sequence = sequence.get(),
+                          .tokens = std::span(tokens).subspan(at).first(
+                              std::min<size_t>(48, static_cast<size_t>(length) - at))};
+      ASSERT_TRUE(tiny.engine->step({&item, 1}));
+      ASSERT_LE(held(), kv_bytes(cost, sequence->length(), 1, 48));
+    }
+  };
+  feed(320);
+  const Bytes middle = held();
+  feed(640);
+  // Twice the context: only the layers that see everything have grown.
+  ModelCost whole = cost;
+  whole.layers -= cost.windowed_layers;
+  whole.windowed_layers = 0;
+  EXPECT_EQ(held() - middle, kv_bytes(whole, 320, 1, 48));
+  // What is still held can be taken back and fed again.
+  EXPECT_GT(sequence->length_min(), 0);
+  EXPECT_LE(sequence->length_min(), sequence->length() - 32);
+  const std::span<float> row = tiny.engine->logits(0);
+  const auto last_logits = [&] {
+    const StepItem item{
+        .sequence = sequence.get(),
+        .tokens = std::span(tokens).subspan(static_cast<size_t>(sequence->length())),
+        .wants_logits = true};
+    CHECK(tiny.engine->step({&item, 1}));
+    return std::vector<float>(row.begin(), row.end());
+  };
+  sequence->truncate(639);
+  const std::vector<float> wanted = last_logits();
+  for (const int64_t length : {sequence->length_min(), int64_t{608}, int64_t{620}}) {
+    sequence->truncate(length);
+    EXPECT_TRUE(same_bits(last_logits(), wanted)) << length;
+  }
+  sequence->truncate(0);
+  EXPECT_EQ(held(), Bytes{0});
+}
+
+// Feeds tokens[length .. end) and returns the last one's logits.
+std::vector<float> feed_to(TinyEngine& tiny, Sequence& sequence, std::span<const Token> tokens,
+                           Role role = Role::kPrompt) {
+  CHECK(sequence.length() < std::ssize(tokens));
+  while (sequence.length() < std::ssize(tokens)) {
+    const std::span<const Token> rest = tokens.subspan(static_cast<size_t>(sequence.length()));
+    const StepItem item{.sequence = &sequence,
+                        .tokens = rest.first(std::min<size_t>(rest.size(), 64)),
+                        .role = role,
+                        .wants_logits = true};
+    CHECK(tiny.engine->step({&item, 1}));
+  }
+  const std::span<float> row = tiny.engine->logits(0);
+  return {row.begin(), row.end()};
+}
+
+TEST(Engine, forked_sequence_shares_blocks_and_continues_as_if_recomputed) {
+  for (const char* name : {"llama-gqa", "gemma3"}) {
+    TinyEngine tiny(name);
+    const auto held = [&] { return tiny.budget.report().used[static_cast<size_t>(Tag::kKv)]; };
+    std::vector<Token> first = random_tokens(*tiny.model, 60, 3);
+    std::vector<Token> second;
+    const std::vector<Token> tail = random_tokens(*tiny.model, 60, 4);
+    for (const int64_t length : {1, 31, 32, 33, 50, 60}) {
+      // The same beginning, then other tokens.
+      second.assign(first.begin(), first.begin() + length);
+      second.insert(second.end(), tail.begin(), tail.begin() + 10);
+      std::vector<Token> longer = first;
+      longer.insert(longer.end(), tail.begin() + 20, tail.begin() + 24);
+      const std::vector<float> second_wanted = feed_to(tiny, *tiny.engine->open(), second);
+      const std::vector<float> longer_wanted = feed_to(tiny, *tiny.engine->open(), longer);
+
+      std::unique_ptr<Sequence> original = tiny.engine->open();
+      feed_to(tiny, *original, first);
+      const Bytes before = held();
+      if (length < original->length_min()) {
+        EXPECT_EQ(tiny.engine->fork(*original, length).error().code, Code::kInvalid);
+        continue;
+      }
+      Result<std::unique_ptr<Sequence>> fork = tiny.engine->fork(*original, length);
+      ASSERT_TRUE(fork);
+      EXPECT_EQ((*fork)->length(), length);
+      EXPECT_EQ(held(), before) << "shared blocks are charged once";
+      EXPECT_TRUE(same_bits(feed_to(tiny, **fork, second), second_wanted)) << length;
+      EXPECT_GT(held(), before);
+      EXPECT_TRUE(same_bits(feed_to(tiny, *original, longer), longer_wanted)) << length;
+      // The blocks that the other shares stay when their first owner goes.
+      original.reset();
+      second.push_back(tail.back());
+      const std::vector<float> last_wanted = feed_to(tiny, *tiny.engine->open(), second);
+      EXPECT_TRUE(same_bits(feed_to(tiny, **fork, second), last_wanted)) << length;
+      fork->reset();
+      EXPECT_EQ(held(), Bytes{0});
+      EXPECT_EQ(tiny.engine->kv_blocks_free(), tiny.engine->kv_blocks_max());
+    }
+  }
+}
+
+TEST(Engine, two_owners_of_a_partial_block_may_write_in_one_step_and_a_refusal_changes_neither) {
+  TinyEngine tiny("llama-gqa");
+  std::vector<Token> tokens = random_tokens(*tiny.model, 41, 5);
+  const std::span<const Token> all = tokens;
+  const std::vector<float> wanted = feed_to(tiny, *tiny.engine->open(), all);
+  std::unique_ptr<Sequence> a = tiny.engine->open();
+  feed_to(tiny, *a, all.first(40));
+  std::unique_ptr<Sequence> b = std::move(*tiny.engine->fork(*a, 40));
+  const std::array both{StepItem{.sequence = a.get(), .tokens = all.last(1), .wants_logits = true},
+                        StepItem{.sequence = b.get(), .tokens = all.last(1), .wants_logits = true}};
+  int calls = 0;
+  tiny.budget.inject_failures([&](Tag tag, Bytes) { return tag == Tag::kKv && ++calls == 2; });
+  const Bytes before = tiny.budget.report().used_total;
+  EXPECT_EQ(tiny.engine->step(both).error().code, Code::kOverBudget);
+  EXPECT_EQ(tiny.budget.report().used_total, before);
+  ASSERT_TRUE(tiny.engine->step(both));
+  for (const int64_t row : {0, 1}) {
+    const std::span<float> found = tiny.engine->logits(row);
+    EXPECT_TRUE(same_bits({found.begin(), found.end()}, wanted));
+  }
+}
+
+TEST(Engine, sequence_knows_how_much_of_it_has_the_prompt_role) {
+  TinyEngine tiny("llama-gqa");
+  const std::vector<Token> tokens = random_tokens(*tiny.model, 60, 5);
+  const std::span<const Token> all = tokens;
+  const std::unique_ptr<Sequence> sequence = tiny.engine->open();
+  feed_to(tiny, *sequence, all.first(20));
+  feed_to(tiny, *sequence, all.first(40));
+  EXPECT_EQ(sequence->prompt_length(), 40);
+  feed_to(tiny, *sequence, all.first(45), Role::kGenerated);
+  feed_to(tiny, *sequence, all.first(50));  // a prompt after an answer: not all of it
+  EXPECT_EQ(sequence->prompt_length(), 40);
+  EXPECT_EQ((*tiny.engine->fork(*sequence, 48))->prompt_length(), 40);
+  EXPECT_EQ((*tiny.engine->fork(*sequence, 33))->prompt_length(), 33);
+  sequence->truncate(35);
+  feed_to(tiny, *sequence, all.first(50));
+  EXPECT_EQ(sequence->prompt_length(), 50);
 }
 
 TEST(Engine, full_cache_refuses_the_step_and_changes_nothing) {
