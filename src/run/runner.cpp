@@ -372,8 +372,10 @@ void Runner::write_token(Answer& answer, int64_t row) {
     return finish(answer, FinishReason::kStop, "end");
   }
   answer.tokens.push_back(choice->token);
+  const std::vector<Token>& shown = answer.request.shown;
+  const bool shows = std::ranges::find(shown, choice->token) != shown.end();
   TokenOutput output{.token = choice->token,
-                     .bytes = tokenizer.piece(choice->token, false),
+                     .bytes = tokenizer.piece(choice->token, shows),
                      .logprob = choice->logprob,
                      .top = std::move(choice->top)};
   const std::string text = answer.stream.add(output.bytes);
@@ -407,6 +409,7 @@ void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
   bill.decode = between(first_ns, now_ns);
   bill.energy = attributor_.end(answer.id);
   bill.stop_cause = cause;
+  result.stop = answer.stream.stop();
   set_peaks(bill, budget_.report());
   answer.sequence.reset();
   answer.listener.on_finish(answer.stream.finish(), result);

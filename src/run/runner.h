@@ -35,6 +35,7 @@ struct Request {
   std::optional<int64_t> tokens_max;  // none: until the context is full
   std::optional<Millis> deadline;     // since submit()
   bool ignore_end = false;            // go on after an end token (benchmarks)
+  std::vector<Token> shown{};         // control tokens whose text is part of the answer
   Millis load;                        // what loading the model for this request took, for the bill
 };
 
@@ -54,7 +55,8 @@ enum class FinishReason : uint8_t {
 
 struct Finish {
   FinishReason reason = FinishReason::kStop;
-  Bill bill;  // its stop_cause says which limit or end it was
+  Bill bill;           // its stop_cause says which limit or end it was
+  std::string stop{};  // the stop string that was met, or ""
   std::optional<Error> error;
 };
 

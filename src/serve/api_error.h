@@ -1,4 +1,5 @@
-// serve/api_error.h - a refusal as the OpenAI API words it. Private to serve/.
+// serve/api_error.h - a refusal; each face (face/face.h) words it in its own shape. Private to
+// serve/.
 #pragma once
 
 #include <optional>
@@ -21,9 +22,6 @@ struct ApiError {
   std::optional<Shortfall> tokens = std::nullopt;  // needed_tokens and available_tokens
   int retry_after_seconds = 0;                     // 0: trying again will not help
 };
-
-// {"error": {"message", "type", "param", "code", ...}}
-std::string to_json(const ApiError& error);
 
 // The type that goes with a status.
 std::string_view error_type(int status);

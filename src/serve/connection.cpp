@@ -238,13 +238,14 @@ void Connection::dispatch() {
 
 // The request never reaches the handler; what follows it cannot be understood, so the end.
 void Connection::refuse(int status, std::string_view code, const Error& error) {
+  const std::string path = decoded_path(text_of(parser_->http.get().target()));
   parser_.reset();
   state_ = State::kAnswering;
   body_memory_.release();
   ++serial_;
   id_ = fmt::format("req-{:012x}-{}", shared_.id_prefix, ++shared_.requests);
   keep_alive_ = http_1_0_ = head_only_ = started_ = chunked_ = ended_ = false;
-  HttpReply reply{.status = status, .body = shared_.error_body(status, code, error)};
+  HttpReply reply{.status = status, .body = shared_.error_body(path, status, code, error)};
   if (status == 503) reply.headers.emplace_back("retry-after", "1");
   this->reply(serial_, std::move(reply));
 }

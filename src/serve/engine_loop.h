@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "run/run.h"
-#include "serve/chat_response.h"
+#include "serve/answer.h"
 
 namespace ration {
 

@@ -141,7 +141,7 @@ void HttpServer::Core::on_accepted(tcp::socket socket) {
     return;
   }
   const std::string body = error_body(
-      503, "too_many_connections",
+      "", 503, "too_many_connections",
       Error{Code::kUnavailable, fmt::format("{} connections are open, the most that are served",
                                             options.connections_max)});
   const std::string text = fmt::format(

@@ -54,9 +54,10 @@ struct HttpReply {
 };
 
 // What an error before any handler (a header too large, a broken request) is answered with: the
-// handler's own shape of errors. code: "header_too_large" and the like.
-using HttpErrorBody =
-    std::function<std::string(int status, std::string_view code, const Error& error)>;
+// handler's own shape of errors. path: "" where it is not known. code: "header_too_large" and the
+// like.
+using HttpErrorBody = std::function<std::string(std::string_view path, int status,
+                                                std::string_view code, const Error& error)>;
 
 // The answering side of one request: reply(), or start() send()... end(). When the client has gone,
 // or after the end, calls do nothing; so it may be kept as long as one likes. single-thread: the

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "base/rng.h"
 #include "base/text.h"
-#include "serve/chat_request.h"
 
 namespace ration {
 namespace {
+
+constexpr size_t kTailTokens = 8;  // enough for the mark that opens the reasoning
 
 ApiError template_error(const Error& error) {
   if (error.code == Code::kUnsupported) {
@@ -20,15 +20,130 @@ ApiError template_error(const Error& error) {
           .param = "messages"};
 }
 
-ApiError too_long(int64_t tokens, int64_t context) {
-  return {.code = "context_length_exceeded",
-          .message = fmt::format("messages: the prompt has {} tokens, the context holds {}", tokens,
-                                 context),
-          .param = "messages",
-          .tokens = Shortfall{.wanted = tokens, .available = context}};
+// param: "messages" or "prompt".
+std::optional<ApiError> check_length(std::string_view param, size_t size, int64_t context) {
+  const auto tokens = static_cast<int64_t>(size);
+  if (tokens == 0) {
+    return ApiError{.code = param == "messages" ? "template_refused" : "invalid_value",
+                    .message = fmt::format("{}: they make an empty prompt", param),
+                    .param = std::string(param)};
+  }
+  if (tokens <= context) return std::nullopt;
+  return ApiError{.code = "context_length_exceeded",
+                  .message = fmt::format("{}: the prompt has {} tokens, the context holds {}",
+                                         param, tokens, context),
+                  .param = std::string(param),
+                  .tokens = Shortfall{.wanted = tokens, .available = context}};
+}
+
+std::optional<ApiError> check_model(const Ask& ask, const ServedModel& served) {
+  if (!ask.model.empty() && !is_model_name(ask.model, served.names)) {
+    return unknown_model(ask.model, served.names);
+  }
+  if (Status same = served.model.file().unchanged(); !same) {
+    return ApiError{.status = 503,
+                    .type = "unavailable_error",
+                    .code = "model_changed",
+                    .message = same.error().message + "; restart the server to serve it"};
+  }
+  return std::nullopt;
+}
+
+std::optional<ApiError> check_deadline(const Ask& ask, int64_t arrived_ns, const Clock& clock) {
+  if (!ask.deadline || clock.since(arrived_ns) < *ask.deadline) return std::nullopt;
+  return ApiError{.status = 504,
+                  .type = "unavailable_error",
+                  .code = "deadline_exceeded",
+                  .message = fmt::format("the deadline of {:.0f} ms passed before the answer began",
+                                         ask.deadline->count),
+                  .param = "ration.max_ms"};
+}
+
+// Each choice draws from a stream of its own; the first from the seed itself.
+uint64_t seed_of_choice(uint64_t seed, int64_t choice) {
+  return choice == 0 ? seed : Rng(seed + static_cast<uint64_t>(choice)).next();
+}
+
+using Prompts = std::vector<std::vector<Token>>;
+
+std::variant<Prompts, ApiError> prompt_of_chat(Ask& ask, const ServedModel& served) {
+  if (std::optional<ApiError> refused = apply_traits(served.traits, ask)) return *refused;
+  Result<std::vector<Token>> tokens =
+      served.model.encode_chat({.messages_json = std::move(ask.messages_json),
+                                .tools_json = std::move(ask.tools.json),
+                                .arguments_json = std::move(ask.arguments_json),
+                                .now_unix_seconds = unix_seconds()});
+  if (!tokens) return template_error(tokens.error());
+  if (auto refused = check_length("messages", tokens->size(), served.context)) return *refused;
+  return Prompts{std::move(*tokens)};
+}
+
+std::variant<Prompts, ApiError> prompts_of_text(Ask& ask, const ServedModel& served) {
+  Prompts prompts;
+  for (AskedPrompt& asked : ask.prompts) {
+    if (std::string* text = std::get_if<std::string>(&asked)) {
+      prompts.push_back(served.model.encode_text(*text));
+    } else {
+      prompts.push_back(std::move(std::get<std::vector<Token>>(asked)));
+    }
+    if (auto refused = check_length("prompt", prompts.back().size(), served.context)) {
+      return *refused;
+    }
+  }
+  return prompts;
+}
+
+std::vector<std::string> echoes_of(const Ask& ask, const Prompts& prompts,
+                                   const ServedModel& served) {
+  std::vector<std::string> echoes;
+  for (size_t i = 0; ask.echo && i < ask.prompts.size(); ++i) {
+    const std::string* text = std::get_if<std::string>(&ask.prompts[i]);
+    echoes.push_back(text ? *text : served.model.tokenizer().decode(prompts[i], true));
+  }
+  return echoes;
+}
+
+OutputOptions output_of_chat(const Ask& ask, const Prompts& prompts, const ServedModel& served) {
+  OutputOptions output{.split_thinking = ask.thinking.split && served.traits.thinks(),
+                       .tool_names = ask.tools.names,
+                       .parallel_calls = ask.tools.parallel};
+  if (!output.split_thinking) return output;
+  const std::vector<Token>& prompt = prompts.front();
+  std::string tail = served.model.tokenizer().decode(
+      std::span(prompt).last(std::min(prompt.size(), kTailTokens)), /*show_special=*/true);
+  tail.resize(tail.find_last_not_of(" \t\r\n") + 1);
+  output.begins_thinking = tail.ends_with(served.traits.think_open);
+  return output;
+}
+
+std::vector<Request> requests_of(Ask& ask, const Prompts& prompts, const OutputOptions& output,
+                                 const ServedModel& served, uint64_t seed) {
+  Request request{.sampler = std::move(ask.sampler),
+                  .stops = std::move(ask.stops),
+                  .tokens_max = ask.tokens_max,
+                  .deadline = ask.deadline,
+                  .ignore_end = ask.ignore_end};
+  if (output.split_thinking || !output.tool_names.empty()) request.shown = served.traits.marks;
+  std::vector<Request> requests;
+  for (const std::vector<Token>& prompt : prompts) {
+    request.prompt = prompt;
+    for (int64_t choice = 0; choice < ask.choices; ++choice) {
+      request.sampler.seed = seed_of_choice(seed, static_cast<int64_t>(requests.size()));
+      requests.push_back(request);
+    }
+  }
+  return requests;
 }
 
 }  // namespace
+
+bool is_model_name(std::string_view name, const std::vector<std::string>& names) {
+  constexpr std::string_view kLatest = ":latest";
+  if (std::ranges::find(names, name) != names.end()) return true;
+  if (!name.ends_with(kLatest)) return false;
+  name.remove_suffix(kLatest.size());
+  return std::ranges::find(names, name) != names.end();
+}
 
 ApiError unknown_model(std::string_view name, const std::vector<std::string>& names) {
   const std::string shown = to_valid_utf8(name.substr(0, 100));
@@ -41,63 +156,49 @@ ApiError unknown_model(std::string_view name, const std::vector<std::string>& na
           .param = "model"};
 }
 
-std::variant<PreparedChat, ApiError> prepare_chat(std::string_view body, int64_t arrived_ns,
-                                                  const Model& model, const Clock& clock,
-                                                  const PrepareOptions& options, Rng& rng) {
-  std::variant<ChatRequest, ApiError> parsed = parse_chat_request(
-      body,
-      {.sampler = options.sampler, .vocabulary = static_cast<int32_t>(model.network().vocabulary)});
-  if (ApiError* error = std::get_if<ApiError>(&parsed)) return std::move(*error);
-  ChatRequest& chat = std::get<ChatRequest>(parsed);
-  if (!chat.model.empty() && std::ranges::find(options.names, chat.model) == options.names.end()) {
-    return unknown_model(chat.model, options.names);
+Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, const Clock& clock,
+                 const PrepareOptions& options, Rng& rng) {
+  const ServedModel& served = options.served;
+  if (face.reply) {
+    std::variant<std::string, ApiError> replied = face.reply(body, served);
+    if (ApiError* error = std::get_if<ApiError>(&replied)) return std::move(*error);
+    return std::move(std::get<std::string>(replied));
   }
-  if (Status same = model.file().unchanged(); !same) {
-    return ApiError{.status = 503,
-                    .type = "unavailable_error",
-                    .code = "model_changed",
-                    .message = same.error().message + "; restart the server to serve it"};
+  std::variant<Ask, ApiError> read =
+      face.read(body, {.sampler = options.sampler,
+                       .vocabulary = static_cast<int32_t>(served.model.network().vocabulary)});
+  if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
+  Ask& ask = std::get<Ask>(read);
+  if (auto refused = check_model(ask, served)) return std::move(*refused);
+  const bool chats = !ask.messages_json.empty();
+  std::variant<Prompts, ApiError> made =
+      chats ? prompt_of_chat(ask, served) : prompts_of_text(ask, served);
+  if (ApiError* error = std::get_if<ApiError>(&made)) return std::move(*error);
+  const Prompts& prompts = std::get<Prompts>(made);
+  int64_t prompt_tokens = 0;
+  for (const std::vector<Token>& prompt : prompts) {
+    prompt_tokens += static_cast<int64_t>(prompt.size());
   }
-  Result<std::vector<Token>> tokens =
-      model.encode_chat({.messages_json = std::move(chat.messages_json),
-                         .arguments_json = std::move(chat.arguments_json),
-                         .now_unix_seconds = unix_seconds()});
-  if (!tokens) return template_error(tokens.error());
-  const auto count = static_cast<int64_t>(tokens->size());
-  if (count > options.context) return too_long(count, options.context);
-  if (count == 0) {
-    return ApiError{.code = "template_refused",
-                    .message = "messages: the model's chat template makes an empty prompt of them",
-                    .param = "messages"};
-  }
-  PreparedChat prepared{.traits = {.stream = chat.stream,
-                                   .include_usage = chat.include_usage,
-                                   .logprobs = chat.logprobs},
-                        .request = {.prompt = std::move(*tokens),
-                                    .sampler = std::move(chat.sampler),
-                                    .stops = std::move(chat.stops),
-                                    .tokens_max = chat.tokens_max,
-                                    .ignore_end = chat.ignore_end}};
-  prepared.request.sampler.logprobs = chat.logprobs;
-  prepared.request.sampler.seed = chat.seed.value_or(rng.next());
-  if (chat.deadline) {
-    prepared.request.deadline = chat.deadline;
-    if (clock.since(arrived_ns) >= *chat.deadline) {
-      return ApiError{.status = 504,
-                      .type = "unavailable_error",
-                      .code = "deadline_exceeded",
-                      .message = fmt::format("the deadline of {:.0f} ms passed before the answer "
-                                             "began",
-                                             chat.deadline->count),
-                      .param = "ration.max_ms"};
-    }
-  }
+  if (face.count) return face.count(prompt_tokens);
+  if (auto refused = check_deadline(ask, arrived_ns, clock)) return std::move(*refused);
+  PreparedAnswer prepared{.stream = ask.stream, .named = !ask.model.empty()};
+  if (chats) prepared.output = output_of_chat(ask, prompts, served);
+  prepared.output.id_seed = rng.next();
+  prepared.head = {.id = fmt::format("{:016x}{:08x}", rng.next(), rng.next() >> 32),
+                   .model = served.names.front(),
+                   .created = unix_seconds(),
+                   .prompt_tokens = prompt_tokens,
+                   .include_usage = ask.include_usage,
+                   .logprobs = ask.logprobs,
+                   .echoes = echoes_of(ask, prompts, served)};
+  const uint64_t seed = ask.seed.value_or(rng.next());
+  prepared.requests = requests_of(ask, prompts, prepared.output, served, seed);
+  prepared.head.choices = static_cast<int64_t>(prepared.requests.size());
   return prepared;
 }
 
-Preparer::Preparer(const Model& model, const Clock& clock, PrepareOptions options, Done done)
-    : model_(model),
-      clock_(clock),
+Preparer::Preparer(const Clock& clock, PrepareOptions options, Done done)
+    : clock_(clock),
       options_(std::move(options)),
       done_(std::move(done)),
       rng_(random_seed()),
@@ -131,8 +232,7 @@ void Preparer::work() {
       jobs_.pop_front();
     }
     if (job.gone && *job.gone) continue;
-    std::variant<PreparedChat, ApiError> result =
-        prepare_chat(job.body, job.arrived_ns, model_, clock_, options_, rng_);
+    Prepared result = prepare(*job.face, job.body, job.arrived_ns, clock_, options_, rng_);
     std::string().swap(job.body);
     job.memory.release();
     done_(job, std::move(result));

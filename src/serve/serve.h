@@ -1,8 +1,5 @@
-// serve/serve.h - a model behind HTTP: the chat API that OpenAI's clients speak.
-//
-//   POST /v1/chat/completions   whole or as a stream of events; usage.ration is the bill
-//   GET  /v1/models, /v1/models/ID
-//   GET  /health
+// serve/serve.h - a model behind HTTP, in the protocols that people's clients speak: docs/api.md
+// lists them, the table in routes.cpp makes them.
 //
 // Who does what: one io thread owns the connections; one prepare thread parses requests, renders
 // templates and tokenises, so that a long prompt holds up neither streams nor steps; the thread

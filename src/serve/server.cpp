@@ -1,8 +1,10 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <atomic>
 
-#include "base/text.h"
+#include "serve/answers.h"
+#include "serve/chat_traits.h"
 #include "serve/engine_loop.h"
 #include "serve/http.h"
 #include "serve/prepare.h"
@@ -14,21 +16,12 @@ namespace {
 
 constexpr Millis kFlushMax{1'000};  // for the last bytes of the last answers
 
-// The object of /v1/models; made once, so that listing never waits for the engine.
-std::string model_json(const ServeParts& parts, const std::string& name) {
-  const Gguf& file = parts.model.file();
-  int64_t parameters = 0;
-  for (const GgufTensor& tensor : file.tensors()) parameters += tensor.rows() * tensor.cols();
-  const Network& network = parts.model.network();
-  std::string out = "{\"id\":";
-  append_json_string(out, name);
-  out += fmt::format(
-      ",\"object\":\"model\",\"created\":{},\"owned_by\":\"ration\",\"meta\":{{\"family\":\"{}\","
-      "\"n_ctx\":{},\"n_ctx_train\":{},\"n_vocab\":{},\"n_embd\":{},\"n_params\":{},\"size\":{}}}}"
-      "}",
-      unix_seconds(), network.family, parts.engine.options().context, network.context_trained,
-      network.vocabulary, network.width, parameters, file.tensor_bytes().count);
-  return out;
+// What may stand in a header: one line of plain text.
+std::string header_text(std::string text) {
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return text;
 }
 
 HttpOptions http_options(const ServeOptions& options) {
@@ -44,12 +37,13 @@ HttpOptions http_options(const ServeOptions& options) {
           .write_timeout = options.write_timeout};
 }
 
-std::string http_error(int status, std::string_view code, const Error& error) {
-  return to_json({.status = status,
-                  .type = std::string(error_type(status)),
-                  .code = std::string(code),
-                  .message = error.message,
-                  .bytes = error.shortfall});
+std::string http_error(std::string_view path, int status, std::string_view code,
+                       const Error& error) {
+  return face_of_path(path).error({.status = status,
+                                   .type = std::string(error_type(status)),
+                                   .code = std::string(code),
+                                   .message = error.message,
+                                   .bytes = error.shortfall});
 }
 
 }  // namespace
@@ -58,22 +52,28 @@ struct Server::State {
   State(const ServeParts& parts_in, ServeOptions options_in)
       : parts(parts_in),
         options(std::move(options_in)),
+        traits(chat_traits(parts.model)),
+        created(unix_seconds()),
         loop(parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
              [this](std::vector<AnswerNews> news) {
                http->post([this, news = std::make_shared<std::vector<AnswerNews>>(
-                                     std::move(news))] { routes->on_news(std::move(*news)); });
+                                     std::move(news))] { answers->on_news(std::move(*news)); });
              }) {}
 
   Status open();
-  void on_prepared(const Preparer::Job& job, std::variant<PreparedChat, ApiError> result);
+  ServedModel served() const;
+  void mark(HttpReply& reply) const;
   std::string status_json() const;
   void stop(Millis grace);
 
   const ServeParts parts;
   const ServeOptions options;
+  const ChatTraits traits;
+  const int64_t created;
   std::atomic<int> signal = 0;
   EngineLoop loop;
   std::unique_ptr<HttpServer> http;
+  std::unique_ptr<Answers> answers;
   std::unique_ptr<Routes> routes;
   std::unique_ptr<Preparer> preparer;
 };
@@ -88,36 +88,37 @@ Status Server::State::open() {
   if (!listening) return listening.error();
   http = std::move(*listening);
   const int64_t sequences = parts.engine.options().logit_rows_max;
-  routes = std::make_unique<Routes>(
-      RoutesOptions{.names = options.names,
-                    .models_json = model_json(parts, options.names.front()),
-                    .answers_max = options.waiting_max + sequences,
-                    .ping_every = options.ping_every,
-                    .host = options.host,
-                    .loopback = http->is_loopback(),
-                    .tariff = options.tariff},
-      RoutesLinks{.prepare = [this](Preparer::Job job) { preparer->add(std::move(job)); },
-                  .cancel = [this](uint64_t key) { loop.cancel(key); },
-                  .status_json = [this] { return status_json(); }},
+  const auto add_marks = [this](HttpReply& reply) { mark(reply); };
+  answers = std::make_unique<Answers>(
+      AnswersOptions{.choices_max = options.waiting_max + sequences,
+                     .ping_every = options.ping_every,
+                     .tariff = options.tariff,
+                     .traits = traits},
+      AnswersLinks{.prepare = [this](Preparer::Job job) { preparer->add(std::move(job)); },
+                   .order = [this](AnswerOrder order) { loop.order(std::move(order)); },
+                   .cancel = [this](uint64_t key) { loop.cancel(key); },
+                   .mark = add_marks},
       parts.budget, parts.clock);
+  routes = std::make_unique<Routes>(
+      RoutesOptions{.served = served(), .host = options.host, .loopback = http->is_loopback()},
+      RoutesLinks{.status_json = [this] { return status_json(); }, .mark = add_marks}, *answers,
+      parts.clock);
   return {};
 }
 
-// On the prepare thread.
-void Server::State::on_prepared(const Preparer::Job& job,
-                                std::variant<PreparedChat, ApiError> result) {
-  if (ApiError* error = std::get_if<ApiError>(&result)) {
-    http->post([this, key = job.key, error = std::move(*error)] { routes->refuse(key, error); });
-    return;
-  }
-  PreparedChat& chat = std::get<PreparedChat>(result);
-  // First the routes, so that they know the answer when its news come.
-  http->post([this, key = job.key, traits = chat.traits] { routes->prepared(key, traits); });
-  loop.order({.key = job.key,
-              .request = std::move(chat.request),
-              .arrived_ns = job.arrived_ns,
-              .wants_tokens = chat.traits.logprobs,
-              .gone = job.gone});
+ServedModel Server::State::served() const {
+  return {.model = parts.model,
+          .traits = traits,
+          .names = options.names,
+          .context = parts.engine.options().context,
+          .created = created};
+}
+
+// The headers of every reply: which model this is, and what is left of the budget.
+void Server::State::mark(HttpReply& reply) const {
+  reply.headers.emplace_back("x-ration-model", header_text(options.names.front()));
+  reply.headers.emplace_back("x-ration-budget-remaining",
+                             fmt::format("bytes={}", parts.budget.available().count));
 }
 
 // On the io thread.
@@ -128,11 +129,11 @@ std::string Server::State::status_json() const {
       ",\"memory\":{{\"used_bytes\":{},\"peak_bytes\":{},\"limit_bytes\":{}}},\"answers\":"
       "{{\"active\":{},\"waiting\":{}}},\"connections\":{}",
       report.used_total.count, report.peak_total.count, parts.budget.hard().count, active,
-      std::max<int64_t>(0, routes->answers() - active), http->connections());
+      std::max<int64_t>(0, answers->choices() - active), http->connections());
 }
 
 void Server::State::stop(Millis grace) {
-  http->post([this] { routes->begin_stop(); });
+  http->post([this] { answers->begin_stop(); });
   http->drain();
   loop.stop(grace);
 }
@@ -159,12 +160,12 @@ int64_t Server::connections() const { return state_->http->connections(); }
 int Server::run() {
   State& state = *state_;
   state.preparer = std::make_unique<Preparer>(
-      state.parts.model, state.parts.clock,
-      PrepareOptions{.names = state.options.names,
-                     .sampler = state.options.sampler,
-                     .context = state.parts.engine.options().context},
-      [&state](const Preparer::Job& job, std::variant<PreparedChat, ApiError> result) {
-        state.on_prepared(job, std::move(result));
+      state.parts.clock, PrepareOptions{.served = state.served(), .sampler = state.options.sampler},
+      [&state](const Preparer::Job& job, Prepared result) {
+        state.http->post(
+            [&state, key = job.key, result = std::make_shared<Prepared>(std::move(result))] {
+              state.answers->prepared(key, std::move(*result));
+            });
       });
   if (state.options.catch_signals) {
     state.http->on_signals([&state](int number) {
@@ -176,7 +177,7 @@ int Server::run() {
   state.loop.run();
   state.preparer.reset();
   // What was still being prepared.
-  state.http->post([&state] { state.routes->refuse_all(); });
+  state.http->post([&state] { state.answers->refuse_all(); });
   state.http->stop(kFlushMax);
   return state.signal;
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <set>
 #include <thread>
 
 #include "base/text.h"
@@ -219,6 +220,105 @@ TEST(Answers, slow_streams_are_kept_alive_with_comments) {
     stream += chunk.second;
   }
   EXPECT_EQ(events_of(stream).size(), 1 + 3 + 1 + 1u) << stream;
+}
+
+TEST(Answers, several_choices_draw_apart_and_the_first_as_if_alone) {
+  TestServer server;
+  const auto body = [](int n, const std::string& more) {
+    return R"({"messages":[{"role":"user","content":"hi"}],"temperature":1.5,"ignore_eos":true,)"
+           R"("max_tokens":12,"seed":5,"n":)" +
+           std::to_string(n) + more + "}";
+  };
+  const Json alone = server.ask(body(1, "")).json();
+  const Json answer = server.ask(body(3, "")).json();
+  ASSERT_EQ(answer["choices"].size(), 3u);
+  std::set<std::string> texts;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(answer["choices"][i]["index"], i);
+    texts.insert(answer["choices"][i]["message"]["content"]);
+  }
+  EXPECT_EQ(texts.size(), 3u);
+  EXPECT_EQ(answer["choices"][0]["message"], alone["choices"][0]["message"]);
+  EXPECT_EQ(answer["usage"]["prompt_tokens"], alone["usage"]["prompt_tokens"]);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 36);
+  // The same in a stream, with the choices between each other.
+  std::vector<std::string> streamed(3);
+  int ends = 0;
+  for (const Json& event : events_of(server.ask(body(3, ",\"stream\":true")).body)) {
+    if (event.is_null()) continue;
+    const Json& choice = event["choices"][0];
+    ends += choice["finish_reason"] == "length";
+    streamed[choice["index"].get<size_t>()] += choice["delta"].value("content", "");
+  }
+  EXPECT_EQ(ends, 3);
+  for (size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(Json(streamed[i]), answer["choices"][i]["message"]["content"]);
+}
+
+TEST(Answers, choices_count_in_the_queue_and_are_given_back) {
+  TestServer server({.waiting_max = 2});  // and 8 sequences
+  const Response refused = server.ask(chat_body("x", 5, ",\"n\":11"));
+  EXPECT_EQ(refused.status, 400) << refused.body;
+  EXPECT_EQ(refused.json()["error"]["param"], "n");
+  server.gate.hold();
+  Client busy(server.port());
+  busy.post(chat_body("x", 900, ",\"n\":10"));
+  EXPECT_TRUE(server.has_answers(10));
+  EXPECT_EQ(server.ask(chat_body("x", 5)).json()["error"]["code"], "queue_full");
+  busy.close();
+  EXPECT_TRUE(comes_true([&] {
+    server.gate.release(1);
+    const Json answers = server.get("/health").json()["answers"];
+    return answers["active"] == 0 && answers["waiting"] == 0;
+  }));
+  server.gate.release();
+  EXPECT_EQ(server.ask(chat_body("x", 5, ",\"n\":2")).status, 200);
+}
+
+TEST(Answers, headers_name_the_model_and_what_is_left) {
+  TestServer server;
+  for (const Response& response :
+       {server.get("/health"), server.get("/nothing"), server.ask(chat_body("x", 2)),
+        server.ask(chat_body("x", 2, ",\"stream\":true")), server.ask("{}")}) {
+    EXPECT_EQ(response.header("x-ration-model"), "tiny");
+    EXPECT_TRUE(response.header("x-ration-budget-remaining").starts_with("bytes="));
+    EXPECT_TRUE(response.header("x-request-id").starts_with("req-"));
+  }
+  EXPECT_EQ(server.ask(chat_body("x", 2)).header("x-ration-reason"), "named");
+}
+
+TEST(TextCompletion, continues_texts_and_tokens_with_old_logprobs) {
+  TestServer server;
+  const auto ask = [&](const std::string& more) {
+    Client client(server.port());
+    client.post(R"({"temperature":0,"ignore_eos":true,"max_tokens":6,)" + more + "}",
+                "/v1/completions");
+    return client.read_response();
+  };
+  const Json answer = ask(R"("prompt":["once","the end"],"n":2,"logprobs":2)").json();
+  EXPECT_EQ(answer["object"], "text_completion");
+  ASSERT_EQ(answer["choices"].size(), 4u);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 24);
+  for (int i = 0; i < 4; ++i) {
+    const Json& choice = answer["choices"][i];
+    EXPECT_EQ(choice["index"], i);
+    EXPECT_EQ(choice["finish_reason"], "length");
+    const Json& logprobs = choice["logprobs"];
+    ASSERT_EQ(logprobs["tokens"].size(), 6u);
+    ASSERT_EQ(logprobs["token_logprobs"].size(), 6u);
+    EXPECT_LE(logprobs["top_logprobs"][0].size(), 2u);
+    EXPECT_EQ(logprobs["text_offset"][0], 0);
+  }
+  EXPECT_EQ(answer["choices"][0]["text"], answer["choices"][1]["text"]);  // greedy
+  const std::string alone = ask(R"("prompt":"the end")").json()["choices"][0]["text"];
+  EXPECT_EQ(answer["choices"][2]["text"], alone);
+  EXPECT_EQ(ask(R"("prompt":"the end","echo":true)").json()["choices"][0]["text"],
+            "the end" + alone);
+  std::string streamed;
+  for (const Json& event : events_of(ask(R"("prompt":"the end","echo":true,"stream":true)").body)) {
+    if (!event.is_null()) streamed += event["choices"][0]["text"].get<std::string>();
+  }
+  EXPECT_EQ(streamed, "the end" + alone);
 }
 
 TEST(Answers, an_energy_tariff_prices_them) {

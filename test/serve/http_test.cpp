@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string error_body(int status, std::string_view code, const Error& error) {
+std::string error_body(std::string_view, int status, std::string_view code, const Error& error) {
   return Json{{"status", status}, {"code", code}, {"message", error.message}}.dump();
 }
 

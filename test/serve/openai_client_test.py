@@ -158,6 +158,24 @@ class OpenAiClient(unittest.TestCase):
         self.assertEqual(len(content[0].top_logprobs), 2)
         self.assertAlmostEqual(content[0].logprob, content[0].top_logprobs[0].logprob)
 
+    def test_several_choices(self):
+        answer = self.create(n=3, temperature=1, seed=1)
+        self.assertEqual([choice.index for choice in answer.choices], [0, 1, 2])
+        self.assertGreater(len({choice.message.content for choice in answer.choices}), 1)
+
+    def test_plain_completions(self):
+        arguments = {"model": self.model, "max_tokens": 6, "temperature": 0}
+        answer = self.client.completions.create(prompt="Once upon a", logprobs=2, **arguments)
+        choice = answer.choices[0]
+        self.assertEqual("".join(choice.logprobs.tokens), choice.text)
+        self.assertEqual(len(choice.logprobs.top_logprobs[0]), 2)
+        pieces = [chunk.choices[0].text for chunk in
+                  self.client.completions.create(prompt="Once upon a", stream=True, **arguments)]
+        self.assertEqual("".join(pieces), choice.text)
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.client.completions.create(prompt="a", suffix="b", **arguments)
+        self.assertEqual(caught.exception.param, "suffix")
+
     def test_cancels_in_mid_stream(self):
         stream = self.create(stream=True, max_tokens=900, extra_body={"ignore_eos": True})
         for count, _ in enumerate(stream):
@@ -209,7 +227,7 @@ class OpenAiClient(unittest.TestCase):
     def test_errors_are_of_the_right_class(self):
         for more, kind, code, param in (
             ({"temperature": -1}, openai.BadRequestError, "invalid_value", "temperature"),
-            ({"n": 2}, openai.BadRequestError, "unsupported_parameter", "n"),
+            ({"n": 129}, openai.BadRequestError, "invalid_value", "n"),
             ({"extra_body": {"max_token": 1}}, openai.BadRequestError, "unknown_parameter",
              "max_token"),
             ({"model": "gpt-4o"}, openai.NotFoundError, "model_not_found", "model"),

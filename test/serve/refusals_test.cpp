@@ -33,8 +33,16 @@ TEST(Refusals, a_bad_request_is_refused_the_same_streamed_or_not) {
                  "invalid_json");
     expect_error(server.ask(chat_body("x", 5, ",\"foo\":1" + stream)), 400, "invalid_request_error",
                  "unknown_parameter", "foo");
-    expect_error(server.ask(chat_body("x", 5, ",\"n\":3" + stream)), 400, "invalid_request_error",
-                 "unsupported_parameter", "n");
+    expect_error(server.ask(chat_body("x", 5, ",\"store\":true" + stream)), 400,
+                 "invalid_request_error", "unsupported_parameter", "store");
+    // The tiny model's template knows neither tools nor thinking.
+    expect_error(server.ask(chat_body("x", 5,
+                                      ",\"tools\":[{\"type\":\"function\",\"function\":"
+                                      "{\"name\":\"f\"}}]" +
+                                          stream)),
+                 400, "invalid_request_error", "unsupported_parameter", "tools");
+    expect_error(server.ask(chat_body("x", 5, ",\"reasoning_effort\":\"low\"" + stream)), 400,
+                 "invalid_request_error", "unsupported_parameter", "reasoning_effort");
     expect_error(server.ask(chat_body("x", 5, ",\"top_p\":3" + stream)), 400,
                  "invalid_request_error", "invalid_value", "top_p");
     expect_error(server.ask("{\"messages\":[]" + stream + "}"), 400, "invalid_request_error",

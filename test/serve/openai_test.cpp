@@ -1,27 +1,27 @@
-#include "serve/chat_request.h"
-
+// What the faces of OpenAI take and refuse.
 #include <gtest/gtest.h>
 
 #include "base/json.h"
 #include "base/text.h"
+#include "serve/face/face.h"
 
 namespace ration {
 namespace {
 
-const ChatDefaults kDefaults{.sampler = {.temperature = 0.8f, .top_k = 40}, .vocabulary = 100};
+const AskDefaults kDefaults{.sampler = {.temperature = 0.8f, .top_k = 40}, .vocabulary = 100};
 
-ChatRequest accepted(const std::string& fields) {
-  auto result = parse_chat_request(R"({"messages":[{"role":"user","content":"hi"}])" + fields + "}",
-                                   kDefaults);
+Ask accepted(const std::string& fields) {
+  auto result =
+      kOpenAiChat.read(R"({"messages":[{"role":"user","content":"hi"}])" + fields + "}", kDefaults);
   if (const ApiError* error = std::get_if<ApiError>(&result)) {
     ADD_FAILURE() << fields << ": " << error->message;
     return {};
   }
-  return std::move(std::get<ChatRequest>(result));
+  return std::move(std::get<Ask>(result));
 }
 
 ApiError refused_body(const std::string& body) {
-  auto result = parse_chat_request(body, kDefaults);
+  auto result = kOpenAiChat.read(body, kDefaults);
   if (ApiError* error = std::get_if<ApiError>(&result)) {
     EXPECT_EQ(error->status, 400);
     EXPECT_EQ(error->type, "invalid_request_error");
@@ -40,12 +40,13 @@ ApiError refused_messages(const std::string& messages) {
   return refused_body(R"({"messages":)" + messages + "}");
 }
 
-TEST(ChatRequest, takes_every_field_it_knows) {
-  const ChatRequest chat = accepted(
+TEST(OpenAiChat, takes_every_field_it_knows) {
+  const Ask chat = accepted(
       R"(,"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":7,
       "max_completion_tokens":7,"temperature":0.5,"top_p":0.9,"top_k":5,"min_p":0.1,
       "repetition_penalty":1.1,"presence_penalty":-1,"frequency_penalty":2,"stop":["a","b"],
-      "seed":-1,"logit_bias":{"3":-100,"99":1.5},"n":1,"logprobs":true,"top_logprobs":20,
+      "seed":-1,"logit_bias":{"3":-100,"99":1.5},"n":3,"keep_alive":"5m",
+      "cache_prompt":true,"logprobs":true,"top_logprobs":20,
       "user":"u","metadata":{},"store":false,"response_format":{"type":"text"},
       "tools":[],"tool_choice":"none",
       "parallel_tool_calls":true,"chat_template_kwargs":{"enable_thinking":false},
@@ -67,10 +68,11 @@ TEST(ChatRequest, takes_every_field_it_knows) {
   EXPECT_EQ(chat.sampler.top_logprobs, 20);
   EXPECT_EQ(chat.arguments_json, R"({"enable_thinking":false})");
   EXPECT_EQ(chat.deadline, Millis{1500});
+  EXPECT_EQ(chat.choices, 3);
 }
 
-TEST(ChatRequest, null_is_as_if_absent) {
-  const ChatRequest chat = accepted(
+TEST(OpenAiChat, null_is_as_if_absent) {
+  const Ask chat = accepted(
       R"(,"temperature":null,"stop":null,"tools":null,"seed":null,"stream_options":null,"n":null,
       "max_tokens":null,"reasoning_effort":null,"response_format":null)");
   EXPECT_FLOAT_EQ(chat.sampler.temperature, 0.8f);
@@ -78,31 +80,30 @@ TEST(ChatRequest, null_is_as_if_absent) {
   EXPECT_FALSE(chat.tokens_max || chat.seed || chat.stream);
 }
 
-TEST(ChatRequest, one_stop_string_and_whole_floats) {
-  const ChatRequest chat =
-      accepted(R"(,"stop":"\n\n","max_tokens":5.0,"seed":18446744073709551615)");
+TEST(OpenAiChat, one_stop_string_and_whole_floats) {
+  const Ask chat = accepted(R"(,"stop":"\n\n","max_tokens":5.0,"seed":18446744073709551615)");
   EXPECT_EQ(chat.stops, std::vector<std::string>{"\n\n"});
   EXPECT_EQ(chat.tokens_max, 5);
   EXPECT_EQ(chat.seed, ~uint64_t{0});
 }
 
-TEST(ChatRequest, messages_reach_the_template_in_one_shape) {
-  auto result = parse_chat_request(
+TEST(OpenAiChat, messages_reach_the_template_in_one_shape) {
+  auto result = kOpenAiChat.read(
       R"({"messages":[{"role":"developer","content":"be kind"},
       {"role":"user","name":"ann",
        "content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
       {"role":"assistant","content":null,"refusal":null,"tool_calls":[],"reasoning":"hm"},
       {"role":"tool","tool_call_id":"1","content":"42"}]})",
       kDefaults);
-  ASSERT_TRUE(std::holds_alternative<ChatRequest>(result));
+  ASSERT_TRUE(std::holds_alternative<Ask>(result));
   EXPECT_EQ(
-      std::get<ChatRequest>(result).messages_json,
+      std::get<Ask>(result).messages_json,
       R"([{"role":"system","content":"be kind"},{"role":"user","content":"a\nb","name":"ann"},)"
       R"({"role":"assistant","content":"","reasoning_content":"hm"},)"
       R"({"role":"tool","content":"42","tool_call_id":"1"}])");
 }
 
-TEST(ChatRequest, names_the_field_with_a_wrong_value) {
+TEST(OpenAiChat, names_the_field_with_a_wrong_value) {
   const std::pair<const char*, const char*> cases[] = {
       {R"(,"model":3)", "model"},
       {R"(,"temperature":"hot")", "temperature"},
@@ -144,6 +145,14 @@ TEST(ChatRequest, names_the_field_with_a_wrong_value) {
       {R"(,"metadata":"x")", "metadata"},
       {R"(,"parallel_tool_calls":"x")", "parallel_tool_calls"},
       {R"(,"chat_template_kwargs":"x")", "chat_template_kwargs"},
+      {R"(,"n":0)", "n"},
+      {R"(,"n":129)", "n"},
+      {R"(,"keep_alive":"soon")", "keep_alive"},
+      {R"(,"reasoning_effort":"huge")", "reasoning_effort"},
+      {R"(,"tools":{})", "tools"},
+      {R"(,"tools":[{"type":"function","function":{"name":""}}])", "tools[0].function.name"},
+      {R"(,"tools":[{"type":"function","function":{"name":"f","parameters":3}}])",
+       "tools[0].function.parameters"},
       {R"(,"ration":5)", "ration"},
       {R"(,"ration":{"max_ms":-1})", "ration.max_ms"},
   };
@@ -154,16 +163,18 @@ TEST(ChatRequest, names_the_field_with_a_wrong_value) {
   }
 }
 
-TEST(ChatRequest, refuses_what_it_cannot_do_by_name) {
+TEST(OpenAiChat, refuses_what_it_cannot_do_by_name) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"(,"n":2)", "n"},
       {R"(,"store":true)", "store"},
-      {R"(,"tools":[{"type":"function"}])", "tools"},
-      {R"(,"tool_choice":"auto")", "tool_choice"},
+      {R"(,"tools":[{"type":"custom"}])", "tools[0].type"},
+      {R"(,"tools":[{"type":"function","function":{"name":"f","strict":true}}])",
+       "tools[0].function.strict"},
+      {R"(,"tool_choice":"required")", "tool_choice"},
+      {R"(,"tool_choice":{"type":"function","function":{"name":"f"}})", "tool_choice"},
+      {R"(,"keep_alive":0)", "keep_alive"},
       {R"(,"functions":[{}])", "functions"},
       {R"(,"response_format":{"type":"json_object"})", "response_format"},
       {R"(,"response_format":{"type":"text","schema":{}})", "response_format"},
-      {R"(,"reasoning_effort":"low")", "reasoning_effort"},
       {R"(,"service_tier":"priority")", "service_tier"},
       {R"(,"modalities":["audio"])", "modalities"},
       {R"(,"audio":{})", "audio"},
@@ -178,7 +189,7 @@ TEST(ChatRequest, refuses_what_it_cannot_do_by_name) {
   }
 }
 
-TEST(ChatRequest, refuses_unknown_fields_with_the_nearest_name) {
+TEST(OpenAiChat, refuses_unknown_fields_with_the_nearest_name) {
   const ApiError error = refused(R"(,"max_token":5)");
   EXPECT_EQ(error.param, "max_token");
   EXPECT_EQ(error.code, "unknown_parameter");
@@ -190,7 +201,7 @@ TEST(ChatRequest, refuses_unknown_fields_with_the_nearest_name) {
   EXPECT_LT(refused(",\"" + std::string(100'000, 'a') + "\":1").message.size(), 600u);
 }
 
-TEST(ChatRequest, names_the_message_at_fault) {
+TEST(OpenAiChat, names_the_message_at_fault) {
   const std::pair<const char*, const char*> cases[] = {
       {R"([])", "messages"},
       {R"("hi")", "messages"},
@@ -211,7 +222,7 @@ TEST(ChatRequest, names_the_message_at_fault) {
       {R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
        "messages[0].content[0].type"},
       {R"([{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{}]}])",
-       "messages[1].tool_calls"},
+       "messages[1].tool_calls[0].function"},
       {R"([{"role":"user","content":"a","name":5}])", "messages[0].name"},
       {R"([{"role":"user","content":"a","colour":"red"}])", "messages[0].colour"},
   };
@@ -222,7 +233,7 @@ TEST(ChatRequest, names_the_message_at_fault) {
   EXPECT_EQ(refused_body(R"({"messages":null})").code, "missing_required_parameter");
 }
 
-TEST(ChatRequest, refuses_what_is_not_json) {
+TEST(OpenAiChat, refuses_what_is_not_json) {
   for (const char* body :
        {"", "hello", "{", "[1,2]", "null", "\"x\"", "{\"messages\":[}", "{\"a\":1,\"a\":2}",
         "{\"messages\":\"\xff\"}", "{} {}", "{\"messages\":\"\\ud800\"}"}) {
@@ -233,15 +244,83 @@ TEST(ChatRequest, refuses_what_is_not_json) {
   EXPECT_LT(refused_body("{\"a\":\"" + std::string(100'000, 'x')).message.size(), 1000u);
 }
 
-TEST(ChatRequest, bounds_the_number_of_values) {
+TEST(OpenAiChat, bounds_the_number_of_values) {
   std::string body = "{\"messages\":[";
   for (int i = 0; i < 300'000; ++i) body += "[],";
   EXPECT_EQ(refused_body(body + "[]]}").code, "too_many_values");
   // Commas inside a text are no values.
   const std::string text(1'000'000, ',');
-  auto result = parse_chat_request(R"({"messages":[{"role":"user","content":")" + text + R"("}]})",
-                                   kDefaults);
-  EXPECT_TRUE(std::holds_alternative<ChatRequest>(result));
+  auto result =
+      kOpenAiChat.read(R"({"messages":[{"role":"user","content":")" + text + R"("}]})", kDefaults);
+  EXPECT_TRUE(std::holds_alternative<Ask>(result));
+}
+
+TEST(OpenAiChat, tools_and_calls_reach_the_template_in_one_shape) {
+  auto result = kOpenAiChat.read(
+      R"({"messages":[{"role":"user","content":"a"},
+      {"role":"assistant","content":null,"tool_calls":[
+        {"id":"x1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}},
+        {"id":"x2","type":"function","function":{"name":"g","arguments":"no json"}}]},
+      {"role":"tool","tool_call_id":"x1","content":"42"}],
+      "tools":[{"type":"function","function":{"name":"f","description":"d",
+        "parameters":{"type":"object"},"strict":false}}],"parallel_tool_calls":false})",
+      kDefaults);
+  ASSERT_TRUE(std::holds_alternative<Ask>(result)) << std::get<ApiError>(result).message;
+  const Ask& chat = std::get<Ask>(result);
+  const Json messages = *parse_json(chat.messages_json);
+  EXPECT_EQ(messages[1]["tool_calls"][0]["function"]["arguments"], Json::parse(R"({"a":1})"));
+  EXPECT_EQ(messages[1]["tool_calls"][1]["function"]["arguments"], "no json");
+  EXPECT_EQ(messages[2]["tool_call_id"], "x1");
+  EXPECT_EQ(chat.tools.json, R"([{"type":"function","function":{"name":"f","description":"d",)"
+                             R"("parameters":{"type":"object"}}}])");
+  EXPECT_EQ(chat.tools.names, std::vector<std::string>{"f"});
+  EXPECT_FALSE(chat.tools.parallel);
+}
+
+TEST(OpenAiChat, tools_that_must_not_be_used_are_left_out) {
+  const Ask chat =
+      accepted(R"(,"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none")");
+  EXPECT_EQ(chat.tools.json, "");
+  EXPECT_TRUE(chat.tools.names.empty());
+}
+
+std::variant<Ask, ApiError> text_completion(const std::string& fields) {
+  return kOpenAiText.read("{" + fields + "}", kDefaults);
+}
+
+TEST(OpenAiText, takes_texts_and_token_ids) {
+  const auto prompts = [](const std::string& json) {
+    auto result = text_completion("\"prompt\":" + json);
+    EXPECT_TRUE(std::holds_alternative<Ask>(result)) << json;
+    return std::get<Ask>(result).prompts;
+  };
+  using Tokens = std::vector<Token>;
+  EXPECT_EQ(prompts("\"once\""), std::vector<AskedPrompt>{"once"});
+  EXPECT_EQ(prompts(R"(["a","b"])"), (std::vector<AskedPrompt>{"a", "b"}));
+  EXPECT_EQ(prompts("[1,2,99]"), (std::vector<AskedPrompt>{Tokens{1, 2, 99}}));
+  EXPECT_EQ(prompts("[[1],[2,3]]"), (std::vector<AskedPrompt>{Tokens{1}, Tokens{2, 3}}));
+}
+
+TEST(OpenAiText, refuses_by_name) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "prompt"},
+      {R"("prompt":5)", "prompt"},
+      {R"("prompt":[])", "prompt"},
+      {R"("prompt":["a",5])", "prompt[1]"},
+      {R"("prompt":[100])", "prompt[0]"},
+      {R"("prompt":[[1],[-1]])", "prompt[1][0]"},
+      {R"("prompt":"a","suffix":"b")", "suffix"},
+      {R"("prompt":"a","echo":true,"logprobs":1)", "echo"},
+      {R"("prompt":"a","logprobs":6)", "logprobs"},
+      {R"("prompt":"a","best_of":2)", "best_of"},
+      {R"("prompt":"a","messages":[])", "messages"},
+      {R"("prompt":["a","b"],"n":128)", "n"},
+  };
+  for (const auto& [fields, param] : cases) {
+    const auto result = text_completion(fields);
+    ASSERT_TRUE(std::holds_alternative<ApiError>(result)) << fields;
+    EXPECT_EQ(std::get<ApiError>(result).param, param) << fields;
+  }
 }
 
 TEST(ApiError, is_written_as_clients_read_it) {
@@ -250,7 +329,7 @@ TEST(ApiError, is_written_as_clients_read_it) {
                        .code = "insufficient_memory",
                        .message = "say \"no\"",
                        .bytes = Shortfall{.wanted = 10, .available = 4}};
-  EXPECT_EQ(to_json(error),
+  EXPECT_EQ(kOpenAiChat.error(error),
             R"({"error":{"message":"say \"no\"","type":"unavailable_error","param":null,)"
             R"("code":"insufficient_memory","needed_bytes":10,"available_bytes":4}})");
 }

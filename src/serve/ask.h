@@ -1,0 +1,70 @@
+// serve/ask.h - what is asked, in whatever protocol it came. Private to serve/.
+//
+// Each face (face/face.h) reads a body into an Ask; prepare.h makes engine requests of it; Answers
+// (answers.h) sees them through. Nothing but its face knows how an Ask was written.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/unit.h"
+#include "run/run.h"
+
+namespace ration {
+
+// The most answers one request may want: prompts times choices of each.
+inline constexpr int64_t kChoicesMax = 128;
+
+// Functions that the model may ask its caller to run.
+struct AskedTools {
+  std::string json;                // for the template, as OpenAI writes them; "": none
+  std::vector<std::string> names;  // of the functions
+  bool parallel = true;            // false: at most one call an answer
+};
+
+// What is said about thinking before the answer.
+struct AskedThinking {
+  std::optional<bool> on{};  // the template's enable_thinking
+  std::string effort{};      // the template's reasoning_effort, or ""
+  std::string param{};       // the field that said so, for a refusal
+  bool split = true;         // reasoning is told apart from the answer
+};
+
+// What a plain completion continues.
+using AskedPrompt = std::variant<std::string, std::vector<Token>>;
+
+struct Ask {
+  std::string model;  // "" when absent
+  // Either a conversation ...
+  std::string messages_json;   // for the template: roles, plain text, tool calls; "": none
+  std::string arguments_json;  // further variables of the template, an object, or ""
+  AskedTools tools;
+  AskedThinking thinking;
+  // ... or texts to continue.
+  std::vector<AskedPrompt> prompts;
+  bool echo = false;  // the prompt's text comes first in its answer
+
+  SamplerOptions sampler;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stops;
+  std::optional<int64_t> tokens_max;
+  std::optional<Millis> deadline;  // since the request came
+  bool ignore_end = false;
+  int64_t choices = 1;  // answers to each prompt
+
+  bool stream = false;
+  bool include_usage = false;  // in a stream
+  bool logprobs = false;
+  bool count_only = false;  // no answer, only how many tokens the prompt has
+};
+
+// What a request does not say.
+struct AskDefaults {
+  SamplerOptions sampler;
+  int32_t vocabulary = 0;  // token ids are below
+};
+
+}  // namespace ration

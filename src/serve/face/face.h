@@ -1,0 +1,57 @@
+// serve/face/face.h - the protocols that the server speaks: each reads a body into an Ask and
+// writes the answer in its own words.
+//
+// To add a face: a file here that ends with its Face, a line below, and a row in the table of
+// routes.cpp.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "model/model.h"
+#include "serve/answer.h"
+#include "serve/api_error.h"
+#include "serve/ask.h"
+#include "serve/chat_traits.h"
+
+namespace ration {
+
+// The model as pages and simple replies see it. shared-const.
+struct ServedModel {
+  const Model& model;
+  const ChatTraits& traits;
+  const std::vector<std::string>& names;  // the first is its id
+  int64_t context = 0;                    // tokens of one conversation
+  int64_t created = 0;                    // seconds since 1970
+};
+
+struct Face {
+  // A refusal's body.
+  std::string (*error)(const ApiError& error) = nullptr;
+
+  // For the engine: what is asked, and who writes the answer ...
+  std::variant<Ask, ApiError> (*read)(std::string_view body, const AskDefaults& defaults) = nullptr;
+  std::unique_ptr<AnswerWriter> (*writer)(AnswerHead head) = nullptr;
+  // ... or, in place of the writer, what only wants to know how long the prompt is.
+  std::string (*count)(int64_t prompt_tokens) = nullptr;
+
+  // For what needs the model's words and no engine: the whole answer.
+  std::variant<std::string, ApiError> (*reply)(std::string_view body,
+                                               const ServedModel& served) = nullptr;
+};
+
+extern const Face kOpenAiPage;  // GET: only its errors
+extern const Face kOpenAiChat;
+extern const Face kOpenAiText;
+extern const Face kAnthropicMessages;
+extern const Face kAnthropicCount;
+
+// Pages: the whole body, made on the io thread, so they are quick.
+std::string openai_models(const ServedModel& served);
+std::string openai_model(const ServedModel& served);
+
+}  // namespace ration
