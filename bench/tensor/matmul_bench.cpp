@@ -1,6 +1,7 @@
 // How fast each set multiplies each weight type: one to eight tokens over weights that no cache
 // holds (GB/s of weights), and 128 tokens (GOP/s, two operations a weight and token). Attention:
-// GB/s of keys and values. Every product is checked against one in double before it is timed.
+// GB/s of keys and values. deep/...: as prompts are multiplied with AMX or AVX-512. Every product
+// is checked against one in double before it is timed.
 //
 // matmul_bench --benchmark_filter='decode/avx2/Q4_K'
 #include <benchmark/benchmark.h>
@@ -27,6 +28,7 @@ struct Case {
   DType dtype;
   int threads;
   int64_t tokens;
+  bool deep = false;
 };
 
 // The first rows are random, the rest repeat them: filling 160 MB from the generator takes seconds.
@@ -44,7 +46,8 @@ samples::Weights many_rows(DType dtype, int64_t rows) {
   return {matrix, bytes};
 }
 
-void check(const Matrix& w, const samples::Tokens& x, const std::vector<float>& out) {
+// error: relative to the summed magnitudes of a product's terms
+void check(const Matrix& w, const samples::Tokens& x, const std::vector<float>& out, double error) {
   std::vector<float> row(static_cast<size_t>(w.cols));
   for (int64_t r = 0; r < w.rows; r += w.rows / 37 + 1) {
     dequantize_row(w, r, row.data());
@@ -57,7 +60,7 @@ void check(const Matrix& w, const samples::Tokens& x, const std::vector<float>& 
         magnitude += std::fabs(term);
       }
       const double found = static_cast<double>(out[static_cast<size_t>(t * w.rows + r)]);
-      CHECK(std::fabs(found - sum) <= 2e-6 * magnitude, "the product is wrong");
+      CHECK(std::fabs(found - sum) <= error * magnitude, "the product is wrong");
     }
   }
 }
@@ -68,8 +71,9 @@ void multiply(benchmark::State& state, const Case& c) {
   samples::Weights w = many_rows(c.dtype, rows);
   if (c.layout == Layout::kPanels) w = samples::packed(w);
   Rng rng(2);
-  const samples::Tokens x = samples::quantized(
-      *c.set, c.set->format_of(c.dtype), samples::random_numbers(c.tokens * kCols, rng), kCols);
+  const ActivationFormat format = c.deep ? ActivationFormat::kInt8Deep : c.set->format_of(c.dtype);
+  const samples::Tokens x =
+      samples::quantized(*c.set, format, samples::random_numbers(c.tokens * kCols, rng), kCols);
   std::vector<float> out(static_cast<size_t>(rows * c.tokens));
   Pool pool(c.threads);
   const auto once = [&] {
@@ -79,7 +83,7 @@ void multiply(benchmark::State& state, const Case& c) {
     });
   };
   once();
-  check(w.matrix, x, out);
+  check(w.matrix, x, out, c.deep ? 0.02 : 2e-6);
   for (auto _ : state) once();
   const double count = static_cast<double>(state.iterations());
   state.counters["GB/s"] = benchmark::Counter(count * static_cast<double>(w.matrix.bytes()) / 1e9,
@@ -139,9 +143,16 @@ void register_all() {
             const std::string work = tokens == 1 ? "decode" : "tokens" + std::to_string(tokens);
             const std::string name =
                 fmt::format("{}/{}/{}/{}/threads{}", work, isa, info.name, from, threads);
-            benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) {
-              multiply(state, c);
-            })->UseRealTime();
+            const auto add = [](const std::string& title, const Case& work) {
+              benchmark::RegisterBenchmark(title.c_str(), [work](benchmark::State& state) {
+                multiply(state, work);
+              })->UseRealTime();
+            };
+            add(name, c);
+            if (!set->deep || !has_panels(info.dtype)) continue;
+            Case deep = c;
+            deep.deep = true;
+            add("deep/" + name, deep);
           }
         }
       }

@@ -42,10 +42,15 @@ Result<int> run_doctor(const Settings& settings) {
   if (!tuning) return tuning.error();
   std::vector<std::string_view> sets;
   for (const Kernels* kernels : available_kernels()) sets.push_back(kernels->isa);
+  const std::vector<RefusedKernels> refused = refused_kernels();
   if (settings.json) {
-    std::string out =
-        fmt::format("{{\"version\":\"{}\",\"isa\":\"{}\",\"isa_available\":[\"{}\"],\"machine\":",
-                    RATION_VERSION, sets.front(), fmt::join(sets, "\",\""));
+    std::string out = fmt::format("{{\"version\":\"{}\",\"isa\":\"{}\",\"isa_available\":[\"{}\"],",
+                                  RATION_VERSION, sets.front(), fmt::join(sets, "\",\""));
+    out += "\"isa_refused\":{";
+    for (const RefusedKernels& set : refused) {
+      out += fmt::format("{}\"{}\":\"{}\"", &set == refused.data() ? "" : ",", set.isa, set.reason);
+    }
+    out += "},\"machine\":";
     append_json(out, machine);
     out += ",\"energy\":";
     append_json(out, meter.doctor());
@@ -57,6 +62,9 @@ Result<int> run_doctor(const Settings& settings) {
   out += fmt::format("kernels   {} (of {}; RATION_ISA forces one)\n", sets.front(),
                      fmt::join(sets, ", "));
   out += to_text(*tuning);
+  for (const RefusedKernels& set : refused) {
+    out += fmt::format("          not {}: {}\n", set.isa, set.reason);
+  }
   out += to_text(meter.doctor());
   return print(out) ? kDone : kFailed;
 }

@@ -168,6 +168,17 @@ constexpr std::array kOptions{
              s.packed = v == "on";
              return {};
            }},
+    Option{"--deep", "on|off",
+           "with AMX or AVX-512, compute prompts in int8 throughout: faster, less exact "
+           "(default: off)",
+           kModelCommands,
+           [](Settings& s, std::string_view v) -> Status {
+             if (v != "on" && v != "off") {
+               return Error{Code::kInvalid, fmt::format("found '{}', wanted on or off", v)};
+             }
+             s.deep = v == "on";
+             return {};
+           }},
     Option{"--offline", "", "never use the network; fail where it would be needed", "",
            [](Settings& s, std::string_view) -> Status {
              s.offline = true;

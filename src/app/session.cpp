@@ -224,6 +224,9 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   Result<const Kernels*> kernels = choose_kernels(isa_from_environment());
   if (!kernels) return kernels.error();
   session->kernels = *kernels;
+  for (const RefusedKernels& set : refused_kernels()) {
+    if (!settings.quiet) note(fmt::format("the {} kernels are not used: {}", set.isa, set.reason));
+  }
   Result<ResolvedModel> resolved = resolve_model(settings, session->clock);
   if (!resolved) return resolved.error();
 
@@ -304,7 +307,7 @@ Bytes Session::draft_bytes() const {
 
 Result<std::shared_ptr<const Model>> Session::load_model(const Settings& settings,
                                                          const ResolvedModel& resolved) {
-  Packing packing;
+  Packing packing{.deep = settings.deep && kernels->deep};
   Charge buffers;
   ProgressLine line = progress_line(settings);
   if (settings.packed && kernels->layout == Layout::kPanels && resolved.bytes >= kPackedLeast) {

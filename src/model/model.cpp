@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "model/arch/arch.h"
+#include "model/deep.h"
 
 namespace ration {
 
@@ -24,6 +25,7 @@ Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& pa
   model->tokenizer_ = std::move(*tokenizer);
   model->load_template();
   if (Status packed = model->pack(packing); !packed) return packed.error();
+  if (packing.deep) mark_deep(model->network_);
   return std::shared_ptr<const Model>(std::move(model));
 }
 

@@ -19,7 +19,8 @@
 
 namespace ration {
 
-// Whether a model's weights are used from a packed file, which is built when there is none.
+// Whether a model's weights are used from a packed file, which is built when there is none, and
+// what may be rounded for prompts.
 struct Packing {
   std::filesystem::path path;  // "": not packed
   Pool* pool = nullptr;        // to build with; null: only a file that is there is used
@@ -28,6 +29,7 @@ struct Packing {
   // Asked once for every type of packed matrix, with all of them: how shall their panels be walked?
   // null: as the kernels do unasked.
   std::function<Walk(std::span<const Matrix>)> walk{};
+  bool deep = false;  // find the matrices that bear deep products (model/deep.h)
 };
 
 // shared-const: engines, conversations and threads read one Model at once.

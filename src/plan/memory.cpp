@@ -180,7 +180,7 @@ Bytes estimate_activations(const ModelCost& model, const StepShape& shape, int t
   const int64_t kv = product(model.kv_heads, model.head_size);
   const int64_t widest = std::max({model.width, query, model.inner});
   // Per token: residual and projection, query and its result, key and value, gate and up, rotary
-  // tables, and the widest row once more in each of the three forms a kernel may want it in.
+  // tables, and the widest row once more in each of the four forms a kernel may want it in.
   const int64_t row = sum(sum(product(2, model.width), product(2, query)),
                           sum(sum(product(2, kv), product(2, model.inner)),
                               sum(product(2, model.head_size), product(2, widest))));

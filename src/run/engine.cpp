@@ -172,6 +172,33 @@ Status Engine::grow(std::span<const StepItem> items) {
   return {};
 }
 
+// The tokens of all items, prompts first; their logits in the order of the items.
+std::vector<BatchToken> Engine::batch_of(std::span<const StepItem> items) {
+  std::array<std::vector<BatchToken>, 2> by_role;
+  int64_t logit_row = 0;
+  for (const StepItem& item : items) {
+    const Sequence& sequence = *item.sequence;
+    std::array<std::byte* const*, kKvGroups> tables{};
+    for (size_t g = 0; g < sequence.tables_.size(); ++g) {
+      tables[g] = sequence.tables_[g].blocks.data();
+    }
+    for (size_t i = 0; i < item.tokens.size(); ++i) {
+      const bool is_last = i + 1 == item.tokens.size();
+      const bool wanted = item.wants_all_logits || (item.wants_logits && is_last);
+      by_role[static_cast<size_t>(item.role)].push_back(
+          {.token = item.tokens[i],
+           .role = item.role,
+           .position = sequence.length_ + static_cast<int64_t>(i),
+           .tables = tables,
+           .logit_row = wanted ? logit_row++ : -1,
+           .best_logits = item.best_logits});
+    }
+  }
+  auto& [batch, generated] = by_role;
+  batch.insert(batch.end(), generated.begin(), generated.end());
+  return std::move(batch);
+}
+
 Status Engine::step(std::span<const StepItem> items) {
   const Network& network = model_->network();
   int64_t total = 0;
@@ -193,22 +220,7 @@ Status Engine::step(std::span<const StepItem> items) {
   CHECK(total > 0 && total <= options_.step_tokens_max && logit_rows <= options_.logit_rows_max);
   if (Status grown = grow(items); !grown) return grown;
 
-  std::vector<BatchToken> batch;
-  batch.reserve(static_cast<size_t>(total));
-  for (const StepItem& item : items) {
-    Sequence& sequence = *item.sequence;
-    std::array<std::byte* const*, kKvGroups> tables{};
-    for (size_t g = 0; g < pools_.size(); ++g) tables[g] = sequence.tables_[g].blocks.data();
-    for (size_t i = 0; i < item.tokens.size(); ++i) {
-      const int64_t position = sequence.length_ + static_cast<int64_t>(i);
-      const bool is_last = i + 1 == item.tokens.size();
-      batch.push_back({.token = item.tokens[i],
-                       .position = position,
-                       .tables = tables,
-                       .wants_logits = item.wants_all_logits || (item.wants_logits && is_last),
-                       .best_logits = item.best_logits});
-    }
-  }
+  const std::vector<BatchToken> batch = batch_of(items);
   const bool long_context = std::ranges::any_of(network.ropes, [&](const Rope& rope) {
     return !rope.long_frequencies.empty() && options_.context > rope.long_beyond;
   });

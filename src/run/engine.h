@@ -20,6 +20,7 @@ namespace ration {
 struct KvLayout;
 class KvPool;
 class Workspace;
+struct BatchToken;
 
 struct EngineOptions {
   int64_t context = 0;            // most tokens of one sequence; at most the model's own
@@ -28,9 +29,6 @@ struct EngineOptions {
   int64_t logit_rows_max = 1;     // most positions of one step whose logits are wanted
   KvType kv_type = KvType::kF16;
 };
-
-// Who wrote a token. The arithmetic of the two may differ; the arithmetic inside one may not.
-enum class Role : uint8_t { kPrompt, kGenerated };
 
 // The cached state of one conversation. Owned by whoever opened it; gives its blocks back when
 // destroyed. Layers with a sliding window hold their window, and 32 tokens more.
@@ -128,6 +126,7 @@ class Engine {
   Engine(std::shared_ptr<const Model> model, const Kernels& kernels, Pool& pool,
          const EngineOptions& options);
   Status grow(std::span<const StepItem> items);
+  static std::vector<BatchToken> batch_of(std::span<const StepItem> items);
 
   std::shared_ptr<const Model> model_;
   const Kernels& kernels_;

@@ -15,15 +15,19 @@ constexpr int64_t kExpertRowsDealt = 64;  // the least worth dealing, of many to
 class ExpertPass {
  public:
   ExpertPass(const Network& network, const ExpertStage& stage, const Kernels& kernels, Pool& pool,
-             Workspace& space, int64_t tokens)
+             Workspace& space, int64_t prompts, int64_t tokens)
       : network_(network),
         stage_(stage),
         kernels_(kernels),
         pool_(pool),
         space_(space),
         routes_(space.routes),
+        prompts_(prompts),
         tokens_(tokens),
-        has_shared_(stage.shared_inner() > 0) {}
+        has_shared_(stage.shared_inner() > 0),
+        roles_differ_(
+            ration::roles_differ(kernels, {&stage.gate, &stage.up, &stage.down, &stage.shared_gate,
+                                           &stage.shared_up, &stage.shared_down})) {}
 
   void run() {
     prepare_and_route();
@@ -37,12 +41,17 @@ class ExpertPass {
   Share slots_of(int64_t expert) const {
     return {expert == 0 ? 0 : routes_.ends[expert - 1], routes_.ends[expert]};
   }
-  // Calls visit(expert, slots) for each expert that has some, in order.
+  // Calls visit(expert, role, slots) for each expert that has some, in order.
   template <class Visit>
   void visit_experts(Visit visit) const {
     for (int64_t expert = 0; expert < stage_.experts; ++expert) {
       const Share slots = slots_of(expert);
-      if (slots.begin < slots.end) visit(expert, slots);
+      const int32_t* tokens = routes_.tokens;
+      const int64_t prompts =
+          std::lower_bound(tokens + slots.begin, tokens + slots.end, prompts_) - tokens;
+      if (slots.begin == slots.end) continue;
+      visit_roles(roles_differ_, prompts, slots,
+                  [&](Role role, Share part) { visit(expert, role, part); });
     }
   }
   bool private_rows() const { return tokens_ <= kPrivateTokens; }
@@ -76,24 +85,24 @@ class ExpertPass {
   Pool& pool_;
   Workspace& space_;
   ExpertRoutes& routes_;
+  const int64_t prompts_;
   const int64_t tokens_;
   const bool has_shared_;
+  const bool roles_differ_;
   int64_t active_ = 0;  // experts that some token goes to
 };
 
 // Quantises the tokens, and computes what the routers say of them.
 void ExpertPass::prepare_and_route() {
   const int64_t width = network_.width;
-  Formats formats = formats_of(kernels_, {&stage_.router, &stage_.gate, &stage_.up});
-  if (has_shared_) {
-    formats.add(kernels_.format_of(stage_.shared_gate.dtype));
-    formats.add(kernels_.format_of(stage_.shared_up.dtype));
-  }
   const bool has_gate = !stage_.shared_router.empty();
-  if (has_gate) formats.add(kernels_.format_of(stage_.shared_router.dtype));
+  const RoleFormats formats =
+      formats_of(kernels_, {&stage_.router, &stage_.shared_router, &stage_.gate, &stage_.up,
+                            &stage_.shared_gate, &stage_.shared_up});
   const auto prepare = [&](Share share, const ActivationRows& rows, int worker) {
     for (int64_t t = share.begin; t < share.end; ++t) {
-      prepare_row(kernels_, space_.residual + t * width, stage_.before, width, formats, rows, t,
+      prepare_row(kernels_, space_.residual + t * width, stage_.before, width,
+                  of_token(formats, prompts_, t), rows, t,
                   space_.normed[static_cast<size_t>(worker)]);
     }
   };
@@ -108,7 +117,7 @@ void ExpertPass::prepare_and_route() {
     const auto multiply = [&](const Matrix& matrix, float* out) {
       const Share share = share_of(matrix.rows, worker, pool_.threads(), kRowsAPanel);
       if (share.begin == share.end) return;
-      kernels_.matmul(matrix, rows.view(kernels_.format_of(matrix.dtype), tokens_, width),
+      kernels_.matmul(matrix, rows.view(kernels_.format_of(matrix.dtype), {0, tokens_}, width),
                       share.begin, share.end, out, matrix.rows);
     };
     multiply(stage_.router, routes_.logits);
@@ -157,7 +166,7 @@ void ExpertPass::group() {
 Activations ExpertPass::tokens_of(Share slots, ActivationFormat format, int worker) {
   const int64_t count = slots.end - slots.begin;
   const int32_t* tokens = routes_.tokens + slots.begin;
-  Activations rows = rows_for(worker).view(format, tokens_, network_.width);
+  Activations rows = rows_for(worker).view(format, {0, tokens_}, network_.width);
   if (tokens[count - 1] - tokens[0] == count - 1) {
     rows.data = rows.row(tokens[0]);
     rows.tokens = count;
@@ -168,7 +177,7 @@ Activations ExpertPass::tokens_of(Share slots, ActivationFormat format, int work
   for (int64_t i = 0; i < count; ++i) {
     std::memcpy(out + i * rows.row_bytes, rows.row(tokens[i]), static_cast<size_t>(rows.row_bytes));
   }
-  return gathered.view(format, count, network_.width);
+  return gathered.view(format, {0, count}, network_.width);
 }
 
 // gate_out = silu(gate . x) * (up . x) for some rows of all of x.
@@ -190,11 +199,11 @@ void ExpertPass::gate_and_up() {
     for (int64_t i = 0; i < n; ++i) x[i] *= factor;
   };
   const auto work = [&](Share rows, int worker) {
-    visit_experts([&](int64_t expert, Share slots) {
+    visit_experts([&](int64_t expert, Role role, Share slots) {
       const Matrix gate = stage_.gate.slice(expert * inner, inner);
       const Matrix up = stage_.up.slice(expert * inner, inner);
-      const ActivationFormat gate_format = kernels_.format_of(gate.dtype);
-      const ActivationFormat up_format = kernels_.format_of(up.dtype);
+      const ActivationFormat gate_format = kernels_.format_for(gate, role);
+      const ActivationFormat up_format = kernels_.format_for(up, role);
       const Activations x = tokens_of(slots, gate_format, worker);
       multiply(gate, up, x, up_format == gate_format ? x : tokens_of(slots, up_format, worker),
                rows, space_.gate + slots.begin * inner, space_.up + slots.begin * inner);
@@ -205,12 +214,15 @@ void ExpertPass::gate_and_up() {
     });
   };
   const auto work_shared = [&](Share rows, int worker) {
-    const auto view = [&](const Matrix& matrix) {
-      return rows_for(worker).view(kernels_.format_of(matrix.dtype), tokens_, network_.width);
-    };
     float* gate = space_.gate + shared_at;
-    multiply(stage_.shared_gate, stage_.shared_up, view(stage_.shared_gate), view(stage_.shared_up),
-             rows, gate, space_.up + shared_at);
+    visit_roles(roles_differ_, prompts_, {0, tokens_}, [&](Role role, Share part) {
+      const auto view = [&](const Matrix& matrix) {
+        return rows_for(worker).view(kernels_.format_for(matrix, role), part, network_.width);
+      };
+      const int64_t at = part.begin * shared_inner;
+      multiply(stage_.shared_gate, stage_.shared_up, view(stage_.shared_gate),
+               view(stage_.shared_up), rows, gate + at, space_.up + shared_at + at);
+    });
     for (int64_t t = 0; t < tokens_; ++t) {
       float factor = network_.residual_scale;
       if (!stage_.shared_router.empty()) factor /= 1 + std::exp(-routes_.shared_logits[t]);
@@ -232,18 +244,19 @@ void ExpertPass::quantize_slots(int worker, int workers, const ActivationRows& s
                                 const ActivationRows& shared_out) {
   const int64_t inner = stage_.inner();
   const int64_t slots = tokens_ * stage_.used;
-  const Formats formats = formats_of(kernels_, {&stage_.down});
+  const RoleFormats formats = formats_of(kernels_, {&stage_.down});
   Share share = share_of(slots, worker, workers);
   for (int64_t slot = share.begin; slot < share.end; ++slot) {
-    prepare_row(kernels_, space_.gate + slot * inner, {}, inner, formats, slots_out, slot, nullptr);
+    prepare_row(kernels_, space_.gate + slot * inner, {}, inner,
+                of_token(formats, prompts_, routes_.tokens[slot]), slots_out, slot, nullptr);
   }
   if (!has_shared_) return;
-  const Formats shared_formats = formats_of(kernels_, {&stage_.shared_down});
+  const RoleFormats shared_formats = formats_of(kernels_, {&stage_.shared_down});
   const int64_t shared_inner = stage_.shared_inner();
   share = share_of(tokens_, worker, workers);
   for (int64_t t = share.begin; t < share.end; ++t) {
     prepare_row(kernels_, space_.gate + slots * inner + t * shared_inner, {}, shared_inner,
-                shared_formats, shared_out, t, nullptr);
+                of_token(shared_formats, prompts_, t), shared_out, t, nullptr);
   }
 }
 
@@ -268,28 +281,26 @@ void ExpertPass::down(Share rows, int worker) {
   const int64_t width = network_.width;
   const int64_t count = rows.end - rows.begin;
   float* out = space_.expert_out[static_cast<size_t>(worker)];
-  const auto multiply = [&](const Matrix& matrix, int64_t first_row, Activations x, Share part) {
-    x.data = x.row(part.begin);
-    x.tokens = part.end - part.begin;
-    kernels_.matmul(matrix.slice(first_row, count), x, 0, count, out, count);
+  const auto multiply = [&](const Matrix& matrix, int64_t first_row, Role role,
+                            const ActivationRows& x, Share part) {
+    kernels_.matmul(matrix.slice(first_row, count),
+                    x.view(kernels_.format_for(matrix, role), part, matrix.cols), 0, count, out,
+                    count);
   };
-  const auto view = [&](const Matrix& matrix, const ActivationRows& x, int64_t n) {
-    return x.view(kernels_.format_of(matrix.dtype), n, matrix.cols);
-  };
-  const Activations slots_in = view(stage_.down, slots_for(worker), tokens_ * stage_.used);
-  visit_experts([&](int64_t expert, Share slots) {
-    multiply(stage_.down, expert * width + rows.begin, slots_in, slots);
+  visit_experts([&](int64_t expert, Role role, Share slots) {
+    multiply(stage_.down, expert * width + rows.begin, role, slots_for(worker), slots);
     for (int64_t slot = slots.begin; slot < slots.end; ++slot) {
       kernels_.add(space_.residual + routes_.tokens[slot] * width + rows.begin,
                    out + (slot - slots.begin) * count, count);
     }
   });
   if (!has_shared_) return;
-  multiply(stage_.shared_down, rows.begin, view(stage_.shared_down, rows_for(worker), tokens_),
-           {0, tokens_});
-  for (int64_t t = 0; t < tokens_; ++t) {
-    kernels_.add(space_.residual + t * width + rows.begin, out + t * count, count);
-  }
+  visit_roles(roles_differ_, prompts_, {0, tokens_}, [&](Role role, Share part) {
+    multiply(stage_.shared_down, rows.begin, role, rows_for(worker), part);
+    for (int64_t t = part.begin; t < part.end; ++t) {
+      kernels_.add(space_.residual + t * width + rows.begin, out + (t - part.begin) * count, count);
+    }
+  });
 }
 
 }  // namespace
@@ -324,8 +335,8 @@ void choose_experts(std::span<const float> logits, bool renormalised, std::span<
 }
 
 void run_experts(const Network& network, const ExpertStage& stage, const Kernels& kernels,
-                 Pool& pool, Workspace& space, int64_t tokens) {
-  ExpertPass(network, stage, kernels, pool, space, tokens).run();
+                 Pool& pool, Workspace& space, int64_t prompts, int64_t tokens) {
+  ExpertPass(network, stage, kernels, pool, space, prompts, tokens).run();
 }
 
 }  // namespace ration

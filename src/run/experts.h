@@ -28,8 +28,9 @@ namespace ration {
 void choose_experts(std::span<const float> logits, bool renormalised, std::span<int32_t> ids,
                     std::span<float> weights);
 
-// residual += the stage, for the workspace's first `tokens` tokens.
+// residual += the stage, for the workspace's first `tokens` tokens, of which the first `prompts`
+// are of prompts.
 void run_experts(const Network& network, const ExpertStage& stage, const Kernels& kernels,
-                 Pool& pool, Workspace& space, int64_t tokens);
+                 Pool& pool, Workspace& space, int64_t prompts, int64_t tokens);
 
 }  // namespace ration

@@ -24,11 +24,13 @@ class Pass {
         long_context_(context.long_context),
         batch_(batch),
         tokens_(static_cast<int64_t>(batch.size())),
+        prompts_(std::ranges::count(batch, Role::kPrompt, &BatchToken::role)),
         attention_(context, batch) {}
 
   void embed();
   void run(const AttentionStage& stage, int64_t layer);
   void run(const FeedForwardStage& stage);
+  int64_t prompts() const { return prompts_; }
   Bytes write_logits();
 
  private:
@@ -42,8 +44,8 @@ class Pass {
     prepare_row(kernels_, x, norm, cols, formats, rows, row,
                 space_.normed[static_cast<size_t>(worker)]);
   }
-  void prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats);
-  void prepare_private(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
+  void prepare_shared(const float* x, const Norm& norm, int64_t cols, const RoleFormats& formats);
+  void prepare_private(const float* x, const Norm& norm, int64_t cols, const RoleFormats& formats,
                        int worker);
   void multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
                 int64_t stride);
@@ -72,6 +74,7 @@ class Pass {
   const bool long_context_;
   const std::span<const BatchToken> batch_;
   const int64_t tokens_;
+  const int64_t prompts_;  // the first tokens, whose role is kPrompt
   Attention attention_;
 };
 
@@ -102,21 +105,23 @@ void Pass::embed() {
   });
 }
 
-void Pass::prepare_shared(const float* x, const Norm& norm, int64_t cols, const Formats& formats) {
+void Pass::prepare_shared(const float* x, const Norm& norm, int64_t cols,
+                          const RoleFormats& formats) {
   if (private_rows()) return;
   pool_.run([&](int worker) {
     const Share share = share_of(tokens_, worker, pool_.threads());
     for (int64_t t = share.begin; t < share.end; ++t) {
-      prepare(x + t * cols, norm, cols, formats, space_.shared, t, worker);
+      prepare(x + t * cols, norm, cols, of_token(formats, prompts_, t), space_.shared, t, worker);
     }
   });
 }
 
-void Pass::prepare_private(const float* x, const Norm& norm, int64_t cols, const Formats& formats,
-                           int worker) {
+void Pass::prepare_private(const float* x, const Norm& norm, int64_t cols,
+                           const RoleFormats& formats, int worker) {
   if (!private_rows()) return;
   for (int64_t t = 0; t < tokens_; ++t) {
-    prepare(x + t * cols, norm, cols, formats, space_.own[static_cast<size_t>(worker)], t, worker);
+    prepare(x + t * cols, norm, cols, of_token(formats, prompts_, t),
+            space_.own[static_cast<size_t>(worker)], t, worker);
   }
 }
 
@@ -124,9 +129,12 @@ void Pass::prepare_private(const float* x, const Norm& norm, int64_t cols, const
 void Pass::multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
                     int64_t stride) {
   const Matrix& weight = linear.weight;
-  const ActivationFormat format = kernels_.format_of(weight.dtype);
-  kernels_.matmul(weight, rows.view(format, tokens_, weight.cols), share.begin, share.end, out,
-                  stride);
+  const bool differ = roles_differ(kernels_, {&weight});
+  visit_roles(differ, prompts_, {0, tokens_}, [&](Role role, Share part) {
+    const ActivationFormat format = kernels_.format_for(weight, role);
+    kernels_.matmul(weight, rows.view(format, part, weight.cols), share.begin, share.end,
+                    out + part.begin * stride, stride);
+  });
   if (!linear.bias) return;
   for (int64_t t = 0; t < tokens_; ++t) {
     kernels_.add(out + t * stride + share.begin, linear.bias + share.begin,
@@ -138,7 +146,7 @@ void Pass::multiply(const Linear& linear, const ActivationRows& rows, Share shar
 void Pass::project(const Linear& linear, const float* input, const Norm& after) {
   const int64_t width = network_.width;
   const int64_t cols = linear.weight.cols;
-  const Formats formats = formats_of(kernels_, {&linear.weight});
+  const RoleFormats formats = formats_of(kernels_, {&linear.weight});
   prepare_shared(input, {}, cols, formats);
   Dealer dealer = deal(linear.weight);
   pool_.run([&](int worker) {
@@ -166,7 +174,7 @@ void Pass::run(const AttentionStage& stage, int64_t layer) {
   const int64_t width = network_.width;
   const int64_t query_size = network_.heads * network_.head_size;
   const int64_t kv_size = network_.kv_heads * network_.head_size;
-  const Formats formats =
+  const RoleFormats formats =
       formats_of(kernels_, {&stage.query.weight, &stage.key.weight, &stage.value.weight});
   prepare_shared(space_.residual, stage.before, width, formats);
   Dealer queries = deal(stage.query.weight), keys = deal(stage.key.weight),
@@ -237,7 +245,7 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
 
 void Pass::run(const FeedForwardStage& stage) {
   const int64_t inner = network_.inner;
-  const Formats formats = formats_of(kernels_, {&stage.gate.weight, &stage.up.weight});
+  const RoleFormats formats = formats_of(kernels_, {&stage.gate.weight, &stage.up.weight});
   prepare_shared(space_.residual, stage.before, network_.width, formats);
   Dealer dealer = deal(stage.gate.weight);
   pool_.run([&](int worker) {
@@ -258,22 +266,24 @@ void Pass::run(const FeedForwardStage& stage) {
 }
 
 Bytes Pass::write_logits() {
-  std::vector<int64_t> wanted;
+  const int64_t rows = tokens_ - std::ranges::count(batch_, int64_t{-1}, &BatchToken::logit_row);
+  if (rows == 0) return {};
+  std::vector<int64_t> wanted(static_cast<size_t>(rows));
   int64_t best = 0;
   bool wants_all = false;
   for (int64_t t = 0; t < tokens_; ++t) {
     const BatchToken& token = batch_[static_cast<size_t>(t)];
-    if (!token.wants_logits) continue;
-    wanted.push_back(t);
+    if (token.logit_row < 0) continue;
+    wanted[static_cast<size_t>(token.logit_row)] = t;
     best = std::max<int64_t>(best, token.best_logits);
     wants_all |= token.best_logits == 0;
   }
-  const auto rows = static_cast<int64_t>(wanted.size());
-  if (rows == 0) return {};
   const Linear& output = network_.output;
   const int64_t width = network_.width;
+  // One arithmetic for both roles: few rows are wanted, and they decide.
   const ActivationFormat format = kernels_.format_of(output.weight.dtype);
-  const Formats formats = formats_of(kernels_, {&output.weight});
+  Formats formats;
+  formats.add(format);
   pool_.run([&](int worker) {
     const Share share = share_of(rows, worker, pool_.threads());
     for (int64_t i = share.begin; i < share.end; ++i) {
@@ -281,7 +291,7 @@ Bytes Pass::write_logits() {
               formats, space_.shared, i, worker);
     }
   });
-  const Activations x = space_.shared.view(format, rows, width);
+  const Activations x = space_.shared.view(format, {0, rows}, width);
   VocabularyProduct product(network_, kernels_, pool_, x, space_.logits);
   if (wants_all) {
     product.write_all();
@@ -304,7 +314,7 @@ Bytes forward(const ForwardContext& context, std::span<const BatchToken> batch) 
       pass.run(*feed_forward);
     } else {
       run_experts(context.network, std::get<ExpertStage>(stage), context.kernels, context.pool,
-                  context.workspace, static_cast<int64_t>(batch.size()));
+                  context.workspace, pass.prompts(), static_cast<int64_t>(batch.size()));
     }
   }
   return pass.write_logits();

@@ -11,7 +11,7 @@ namespace ration {
 namespace {
 
 constexpr std::array kFormats{ActivationFormat::kF32, ActivationFormat::kInt8x32,
-                              ActivationFormat::kInt8x256};
+                              ActivationFormat::kInt8x256, ActivationFormat::kInt8Deep};
 
 bool wants(const Formats& formats, ActivationFormat format) {
   switch (format) {
@@ -21,16 +21,28 @@ bool wants(const Formats& formats, ActivationFormat format) {
       return formats.int8x32;
     case ActivationFormat::kInt8x256:
       return formats.int8x256;
+    case ActivationFormat::kInt8Deep:
+      return formats.int8deep;
   }
   return false;
 }
 
+// What tokens of either role want for these matrices.
+void add_formats(const Kernels& kernels, std::initializer_list<const Matrix*> matrices,
+                 Formats& formats) {
+  for (const Matrix* matrix : matrices) {
+    formats.add(kernels.format_for(*matrix, Role::kPrompt));
+    formats.add(kernels.format_for(*matrix, Role::kGenerated));
+  }
+}
+
 // Every format some matrix of the network wants.
 Formats formats_of_network(const Kernels& kernels, const Network& network) {
-  Formats formats = formats_of(kernels, {&network.output.weight});
+  Formats formats;
   const auto add = [&](std::initializer_list<const Matrix*> matrices) {
-    for (const Matrix* matrix : matrices) formats.add(kernels.format_of(matrix->dtype));
+    add_formats(kernels, matrices, formats);
   };
+  add({&network.output.weight});
   for (const Stage& stage : network.stages) {
     if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
       add({&attention->query.weight, &attention->key.weight, &attention->value.weight,
@@ -73,9 +85,8 @@ ExpertNeeds expert_needs(const Kernels& kernels, const Network& network) {
   for (const Stage& stage : network.stages) {
     const auto* experts = std::get_if<ExpertStage>(&stage);
     if (!experts) continue;
-    needs.token.add(kernels.format_of(experts->gate.dtype));
-    needs.token.add(kernels.format_of(experts->up.dtype));
-    needs.slot.add(kernels.format_of(experts->down.dtype));
+    add_formats(kernels, {&experts->gate, &experts->up}, needs.token);
+    add_formats(kernels, {&experts->down}, needs.slot);
     needs.inner = std::max(needs.inner, experts->inner());
   }
   return needs;
@@ -107,11 +118,24 @@ void Formats::add(ActivationFormat format) {
   f32 |= format == ActivationFormat::kF32;
   int8x32 |= format == ActivationFormat::kInt8x32;
   int8x256 |= format == ActivationFormat::kInt8x256;
+  int8deep |= format == ActivationFormat::kInt8Deep;
 }
 
-Formats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> matrices) {
-  Formats formats;
-  for (const Matrix* matrix : matrices) formats.add(kernels.format_of(matrix->dtype));
+bool roles_differ(const Kernels& kernels, std::initializer_list<const Matrix*> matrices) {
+  return std::ranges::any_of(matrices, [&](const Matrix* matrix) {
+    return kernels.format_for(*matrix, Role::kPrompt) !=
+           kernels.format_for(*matrix, Role::kGenerated);
+  });
+}
+
+RoleFormats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> matrices) {
+  RoleFormats formats;
+  for (const Role role : {Role::kPrompt, Role::kGenerated}) {
+    for (const Matrix* matrix : matrices) {
+      if (matrix->empty()) continue;
+      formats[static_cast<size_t>(role)].add(kernels.format_for(*matrix, role));
+    }
+  }
   return formats;
 }
 
@@ -129,10 +153,11 @@ void prepare_row(const Kernels& kernels, const float* x, const Norm& norm, int64
   }
 }
 
-Activations ActivationRows::view(ActivationFormat format, int64_t tokens, int64_t cols) const {
-  CHECK(tokens <= capacity);
-  return {format, tokens, cols, data[static_cast<size_t>(format)],
-          activation_row_bytes(format, cols)};
+Activations ActivationRows::view(ActivationFormat format, Share rows, int64_t cols) const {
+  CHECK(rows.begin >= 0 && rows.end <= capacity);
+  const int64_t bytes = activation_row_bytes(format, cols);
+  return {format, rows.end - rows.begin, cols,
+          data[static_cast<size_t>(format)] + rows.begin * bytes, bytes};
 }
 
 int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int threads,

@@ -1,6 +1,7 @@
 // run/workspace.h - the buffers of one forward pass, as one charged allocation. Private to run/.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/budget.h"
+#include "base/pool.h"
 #include "model/network.h"
 #include "run/engine.h"
 #include "tensor/kernels.h"
@@ -19,16 +21,35 @@ struct Formats {
   bool f32 = false;
   bool int8x32 = false;
   bool int8x256 = false;
+  bool int8deep = false;
 
   void add(ActivationFormat format);
 };
 
-// Quantised rows of one input, in up to three formats at once. Borrowed from the workspace.
+// What tokens of each role want.
+using RoleFormats = std::array<Formats, 2>;  // by Role
+
+// Of a batch whose first `prompts` tokens are of prompts.
+inline const Formats& of_token(const RoleFormats& formats, int64_t prompts, int64_t token) {
+  return formats[static_cast<size_t>(token < prompts ? Role::kPrompt : Role::kGenerated)];
+}
+
+// Calls visit(role, part) for the tokens of each role, those before `prompts` being of prompts;
+// once for all of them, with either role, when the roles do not differ in what is computed.
+template <class Visit>
+void visit_roles(bool differ, int64_t prompts, Share tokens, Visit visit) {
+  if (!differ) return visit(Role::kGenerated, tokens);
+  const int64_t middle = std::clamp(prompts, tokens.begin, tokens.end);
+  if (tokens.begin < middle) visit(Role::kPrompt, Share{tokens.begin, middle});
+  if (middle < tokens.end) visit(Role::kGenerated, Share{middle, tokens.end});
+}
+
+// Quantised rows of one input, in up to four formats at once. Borrowed from the workspace.
 struct ActivationRows {
-  std::array<std::byte*, 3> data{};  // by ActivationFormat
+  std::array<std::byte*, 4> data{};  // by ActivationFormat
   int64_t capacity = 0;              // rows each can hold
 
-  Activations view(ActivationFormat format, int64_t tokens, int64_t cols) const;
+  Activations view(ActivationFormat format, Share rows, int64_t cols) const;
 };
 
 // Which tokens of the batch go where. A slot is one token at one expert; slots are in the order of
@@ -108,7 +129,10 @@ class Workspace {
   Charge charge_;
 };
 
-// The formats that these matrices want their common input in.
-Formats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> matrices);
+// Whether tokens of prompts are multiplied with some of these matrices in another arithmetic.
+bool roles_differ(const Kernels& kernels, std::initializer_list<const Matrix*> matrices);
+
+// The formats that these matrices want their common input in. Empty ones want none.
+RoleFormats formats_of(const Kernels& kernels, std::initializer_list<const Matrix*> matrices);
 
 }  // namespace ration

@@ -8,6 +8,12 @@
 // token's numbers and nothing else: not on how many tokens or rows are in the call, not on where in
 // the batch the token stands. So results are bit-identical for every batch, chunk and thread count.
 //
+// A product's arithmetic is the form of its activations, and format_for() finds that from the
+// matrix and the role of the tokens, never from how many there are.
+//
+// A set is offered only after it has multiplied small matrices of every type as the reference does
+// (prove.h): a fault of it, of the compiler or of the machine costs speed, never an answer.
+//
 // To add a set: tensor/kernel/<isa>_*.cpp, a row in kernels.cpp. All functions are thread-safe, do
 // not allocate, and borrow what they are given. Alignment: nothing is required unless stated.
 #pragma once
@@ -15,7 +21,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "tensor/matrix.h"
@@ -101,15 +109,26 @@ struct Kernels {
   std::string_view isa;
   Layout layout;  // of quantised matrices, where it is fastest
 
-  // The activation format matmul() wants for weights of this type.
+  // Whether matmul() has deep products: int8 on both sides, int32 sums 256 columns deep. For
+  // quantised types only.
+  bool deep = false;
+
+  // The activation format of the exact product with weights of this type.
   ActivationFormat (*format_of)(DType dtype);
+
+  // The activation format of this matrix's product with tokens of this role.
+  ActivationFormat format_for(const Matrix& w, Role role) const {
+    const bool is_deep = deep && w.deep && role == Role::kPrompt && has_panels(w.dtype);
+    return is_deep ? ActivationFormat::kInt8Deep : format_of(w.dtype);
+  }
 
   // x: [cols] F32 -> one row in `format`, activation_row_bytes(format, cols) bytes, 64-byte
   // aligned.
   void (*quantize)(ActivationFormat format, const float* x, int64_t cols, std::byte* out);
 
   // out[t * out_stride + r] = W[r, :] . X[t, :] for r in [row_begin, row_end), every t.
-  // REQUIRES: x.format == format_of(w.dtype), x.cols == w.cols; with panels, row_begin is the first
+  // REQUIRES: x.format == format_of(w.dtype), or kInt8Deep where the set has it and the type is
+  // quantised; x.cols == w.cols; with panels, row_begin is the first
   // row of one.
   void (*matmul)(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end,
                  float* out, int64_t out_stride);
@@ -155,10 +174,20 @@ void dequantize_columns(const Matrix& w, int64_t row, int64_t first, int64_t n, 
 // The same for bare blocks. REQUIRES: n is a multiple of the type's block.
 void dequantize(DType dtype, const std::byte* blocks, int64_t n, float* out);
 
-// Best first, reference last; only what this machine can run.
+// Best first, reference last; only what this machine can run and what proved right on it.
 std::span<const Kernels* const> available_kernels();
 
-// The named set, or the best one when `isa` is empty. kNotFound names the sets this machine has.
+// A set this machine has the instructions of, and why it is not offered.
+struct RefusedKernels {
+  std::string_view isa;
+  std::string reason;
+};
+// Of the sets that were tried so far: available_kernels() tries all, choose_kernels() until one is
+// right.
+std::vector<RefusedKernels> refused_kernels();
+
+// The named set, or the best one when `isa` is empty. kNotFound names the sets this machine has;
+// kUnsupported says why the named one is refused.
 Result<const Kernels*> choose_kernels(std::string_view isa);
 
 float f16_to_f32(uint16_t half);

@@ -34,6 +34,9 @@ struct Matrix {
   int64_t cols = 0;
   const std::byte* data = nullptr;
   Walk walk{};
+  // Products with prompts may round it to int8 with one scale a 256 columns: it was found to bear
+  // that (model/deep.h). The caller's promise; a set without such products pays no heed.
+  bool deep = false;
 
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return ration::row_bytes(dtype, cols); }
@@ -45,15 +48,19 @@ struct Matrix {
   // Rows [begin, begin + count) as a matrix of its own (fused projections are stored as one).
   // REQUIRES: as row(begin).
   Matrix slice(int64_t begin, int64_t count) const {
-    return {dtype, layout, count, cols, row(begin), walk};
+    return {dtype, layout, count, cols, row(begin), walk, deep};
   }
 };
 
-// The form in which a matmul wants its activations.
+// Who wrote a token. The arithmetic of the two may differ; the arithmetic inside one may not.
+enum class Role : uint8_t { kPrompt, kGenerated };
+
+// The form in which a matmul wants its activations. The form says how a product is computed.
 enum class ActivationFormat : uint8_t {
-  kF32,      // as they are
-  kInt8x32,  // int8, one F32 scale a 32 numbers, plus what the kernels precompute
-  kInt8x256  // int8, one F32 scale a 256 numbers, plus what the kernels precompute
+  kF32,       // as they are
+  kInt8x32,   // int8, one F32 scale a 32 numbers, plus what the kernels precompute
+  kInt8x256,  // int8, one F32 scale a 256 numbers, plus what the kernels precompute
+  kInt8Deep,  // the same where weights, too, have one scale a 256 columns (the last may be fewer)
 };
 
 // X: [tokens, cols] in one of the formats, written by Kernels::quantize. Borrowed, 64-byte aligned

@@ -149,6 +149,9 @@ inline void decode_row(ActivationFormat format, const std::byte* row, int64_t co
       case ActivationFormat::kInt8x256:
         std::memcpy(&scale, row + int8x256_scales_at(cols) + c / 256 * 4, 4);
         break;
+      case ActivationFormat::kInt8Deep:
+        std::memcpy(&scale, row + deep_scales_at(cols) + c / 256 * 4, 4);
+        break;
     }
     out[c] = static_cast<double>(scale) * static_cast<double>(quants[c]);
   }

@@ -30,4 +30,14 @@ constexpr int64_t int8x256_row_bytes(int64_t cols) {
   return padded64(padded64(cols) + cols / 256 * 52);
 }
 
+// kInt8Deep: [cols] quants, zeros up to a multiple of 64, then per block of 256 columns (the last
+// has the rest): scale F32, -128 * sum int32.
+constexpr int64_t kDeepColumns = 256;
+constexpr int64_t deep_blocks(int64_t cols) { return (cols + kDeepColumns - 1) / kDeepColumns; }
+constexpr int64_t deep_scales_at(int64_t cols) { return padded64(cols); }
+constexpr int64_t deep_offsets_at(int64_t cols) { return padded64(cols) + deep_blocks(cols) * 4; }
+constexpr int64_t deep_row_bytes(int64_t cols) {
+  return padded64(padded64(cols) + deep_blocks(cols) * 8);
+}
+
 }  // namespace ration

@@ -128,6 +128,17 @@ struct Avx512 {
     return _mm512_slli_epi32(a, kBits);
   }
   template <int kBits>
+  static I shift_right_signed(I a) {
+    return _mm512_srai_epi32(a, kBits);
+  }
+  // In 16-bit parts of lanes, for the requantising of deep products.
+  static I add16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static I mul16(I a, I b) { return _mm512_mullo_epi16(a, b); }
+  template <int kBits>
+  static I shift_right16(I a) {
+    return _mm512_srli_epi16(a, kBits);
+  }
+  template <int kBits>
   static I shift_right_signed16(I a) {
     return _mm512_srai_epi16(a, kBits);
   }

@@ -9,6 +9,9 @@ ActivationFormat format_of(DType dtype) { return path_of<Avx512>(dtype).format; 
 
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {
+  if (x.format == ActivationFormat::kInt8Deep) {
+    return matmul_deep(w, x, row_begin, row_end, out, out_stride);
+  }
   ration::matmul<Avx512>(w, x, row_begin, row_end, out, out_stride);
 }
 

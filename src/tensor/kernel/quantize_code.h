@@ -68,6 +68,23 @@ void quantize256(const float* x, int64_t cols, std::byte* out) {
 }
 
 template <class L>
+void quantize_deep(const float* x, int64_t cols, std::byte* out) {
+  std::byte* scales = out + deep_scales_at(cols);
+  std::byte* offsets = out + deep_offsets_at(cols);
+  std::memset(out + cols, 0, static_cast<size_t>(padded64(cols) - cols));
+  for (int64_t b = 0; b < deep_blocks(cols); ++b) {
+    const int64_t first = b * kDeepColumns;
+    const int64_t columns = first + kDeepColumns < cols ? kDeepColumns : cols - first;
+    int32_t sums[kDeepColumns / 16];
+    const float scale = quantize_block<L>(x + first, columns, out + first, sums);
+    int32_t offset = 0;
+    for (int64_t g = 0; g < columns / 16; ++g) offset -= 128 * sums[g];
+    std::memcpy(scales + b * 4, &scale, 4);
+    std::memcpy(offsets + b * 4, &offset, 4);
+  }
+}
+
+template <class L>
 void quantize(ActivationFormat format, const float* x, int64_t cols, std::byte* out) {
   switch (format) {
     case ActivationFormat::kF32:
@@ -77,6 +94,8 @@ void quantize(ActivationFormat format, const float* x, int64_t cols, std::byte* 
       return quantize32<L>(x, cols, out);
     case ActivationFormat::kInt8x256:
       return quantize256<L>(x, cols, out);
+    case ActivationFormat::kInt8Deep:
+      return quantize_deep<L>(x, cols, out);
   }
 }
 

@@ -59,10 +59,8 @@ constexpr Walk walk_of(const Matrix& w, int64_t block_columns) {
           .panels = w.walk.panels > 0 ? w.walk.panels : usual.panels};
 }
 
-template <class L>
-Job job_of(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
-           int64_t out_stride) {
-  const Path& path = path_of<L>(w.dtype);
+inline Job job_of(const Path& path, const Matrix& w, const Activations& x, int64_t row_begin,
+                  int64_t row_end, float* out, int64_t out_stride) {
   const int64_t blocks = w.cols / path.block_columns;
   return {.weights = reinterpret_cast<const uint8_t*>(w.data),
           .lower = reinterpret_cast<const uint8_t*>(w.data) +
@@ -83,7 +81,7 @@ Job job_of(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row
 template <class L>
 void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {
-  const Job job = job_of<L>(w, x, row_begin, row_end, out, out_stride);
+  const Job job = job_of(path_of<L>(w.dtype), w, x, row_begin, row_end, out, out_stride);
   if (w.layout != Layout::kSplitPanels) return path_of<L>(w.dtype).multiply(job);
   if (w.dtype == DType::kQ8_0) return multiply_split32<L, TypeSplitQ8_0>(job);
   multiply_split256<L, TypeSplitQ6_K>(job);
@@ -92,7 +90,7 @@ void matmul(const Matrix& w, const Activations& x, int64_t row_begin, int64_t ro
 template <class L>
 void screen(const Matrix& w, const Activations& x, int64_t row_begin, int64_t row_end, float* out,
             int64_t out_stride) {
-  const Job job = job_of<L>(w, x, row_begin, row_end, out, out_stride);
+  const Job job = job_of(path_of<L>(w.dtype), w, x, row_begin, row_end, out, out_stride);
   if (w.dtype == DType::kQ8_0) return screen<L, UpperQ8_0>(job);
   screen<L, UpperQ6_K>(job);
 }
