@@ -4,6 +4,7 @@
     spm-phi3     the same with the control words that llama.cpp wants in a Phi-3
     spm-gemma    the same without the space in front, with turn marks
     bpe-smollm, bpe-qwen2, bpe-llama3
+    bpe-parrot   bpe-qwen2, whole phrases, and a template with tools and thinking
                  byte pairs: 256 byte characters, some 30 merges, the family's control words
 """
 
@@ -29,9 +30,28 @@ SPECIALS = {
                    "<|end_header_id|>", "<|eot_id|>"],
 }
 
+# What the parrot says, a token each; the marks of a call are control tokens, as Mistral's are.
+PHRASES = ["<think>", "\nBern is", " a city.\n", "</think>", "\n\nI ", "look.", "<tool_call>",
+           "\n{\"name\": \"weather\",", " \"arguments\": {\"city\": ", "\"Bern\", \"days\"",
+           ": 2}}\n", "</tool_call>"]
+PHRASE_TYPES = [CONTROL if "tool_call" in phrase else USER for phrase in PHRASES]
+
 CHATML = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
           "message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+
+
+TOOLS_AND_THINKING = (
+    "{% if tools %}{{ '<|im_start|>system\\n' + tools | tojson + '<|im_end|>\\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
+    "{% if message.reasoning_content %}"
+    "{{ '<think>' + message.reasoning_content + '</think>' }}{% endif %}{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}"
+    "{{ '<tool_call>' + call.function | tojson + '</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think></think>' }}{% endif %}"
+    "{% endif %}")
 
 
 def byte_characters():
@@ -43,6 +63,9 @@ def byte_characters():
 
 def byte_pair_tokens(vocabulary):
     words = byte_characters() + [merge.replace(" ", "") for merge in MERGES]
+    if vocabulary == "bpe-parrot":
+        tokens, types = byte_pair_tokens("bpe-qwen2")
+        return tokens + PHRASES, types + PHRASE_TYPES
     specials = SPECIALS[vocabulary]
     return words + specials, [NORMAL] * len(words) + [CONTROL] * len(specials)
 
@@ -74,7 +97,7 @@ def add(writer: gguf.GGUFWriter, vocabulary):
         tokens, types = byte_pair_tokens(vocabulary)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre({"bpe-smollm": "smollm", "bpe-qwen2": "qwen2",
-                                  "bpe-llama3": "llama-bpe"}[vocabulary])
+                                  "bpe-llama3": "llama-bpe", "bpe-parrot": "qwen2"}[vocabulary])
         writer.add_token_list(tokens)
         writer.add_token_types(types)
         writer.add_token_merges(MERGES)
@@ -90,9 +113,12 @@ def add(writer: gguf.GGUFWriter, vocabulary):
     begin, end = {"spm": ("<s>", "</s>"), "spm-phi3": ("<s>", "<|endoftext|>"), "spm-gemma": ("<bos>", "<eos>"),
                   "bpe-smollm": ("<|im_start|>", "<|im_end|>"),
                   "bpe-qwen2": ("<|endoftext|>", "<|im_end|>"),
+                  "bpe-parrot": ("<|endoftext|>", "<|im_end|>"),
                   "bpe-llama3": ("<|begin_of_text|>", "<|eot_id|>")}[vocabulary]
     writer.add_bos_token_id(tokens.index(begin))
     writer.add_eos_token_id(tokens.index(end))
     writer.add_add_bos_token(vocabulary.startswith("spm") or vocabulary == "bpe-llama3")
-    if "<|im_start|>" in tokens:
+    if vocabulary == "bpe-parrot":
+        writer.add_chat_template(TOOLS_AND_THINKING)
+    elif "<|im_start|>" in tokens:
         writer.add_chat_template(CHATML)

@@ -53,18 +53,19 @@ struct Ask {
   std::optional<int64_t> tokens_max;
   std::optional<Millis> deadline;  // since the request came
   bool ignore_end = false;
-  int64_t choices = 1;  // answers to each prompt
+  int64_t choices = 1;        // answers to each prompt
+  std::string repeated_json;  // members of an object that the answer repeats, or ""
 
   bool stream = false;
   bool include_usage = false;  // in a stream
   bool logprobs = false;
-  bool count_only = false;  // no answer, only how many tokens the prompt has
 };
 
 // What a request does not say.
 struct AskDefaults {
   SamplerOptions sampler;
   int32_t vocabulary = 0;  // token ids are below
+  int64_t context = 0;     // tokens of one conversation
 };
 
 }  // namespace ration

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/clock.h"
 #include "base/json.h"
 
 namespace ration {
@@ -114,6 +115,13 @@ ChatTraits chat_traits(const Model& model) {
     }
   }
   return traits;
+}
+
+TemplateInput template_input(Ask& ask) {
+  return {.messages_json = std::move(ask.messages_json),
+          .tools_json = std::move(ask.tools.json),
+          .arguments_json = std::move(ask.arguments_json),
+          .now_unix_seconds = unix_seconds()};
 }
 
 std::optional<ApiError> apply_traits(const ChatTraits& traits, Ask& ask) {

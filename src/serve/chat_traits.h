@@ -39,4 +39,7 @@ ChatTraits chat_traits(const Model& model);
 // Checks what is asked of a conversation, and says it in the template's variables. nullopt: fine.
 std::optional<ApiError> apply_traits(const ChatTraits& traits, Ask& ask);
 
+// The conversation as the template takes it; moved out of `ask`.
+TemplateInput template_input(Ask& ask);
+
 }  // namespace ration

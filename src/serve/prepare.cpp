@@ -68,11 +68,7 @@ using Prompts = std::vector<std::vector<Token>>;
 
 std::variant<Prompts, ApiError> prompt_of_chat(Ask& ask, const ServedModel& served) {
   if (std::optional<ApiError> refused = apply_traits(served.traits, ask)) return *refused;
-  Result<std::vector<Token>> tokens =
-      served.model.encode_chat({.messages_json = std::move(ask.messages_json),
-                                .tools_json = std::move(ask.tools.json),
-                                .arguments_json = std::move(ask.arguments_json),
-                                .now_unix_seconds = unix_seconds()});
+  Result<std::vector<Token>> tokens = served.model.encode_chat(template_input(ask));
   if (!tokens) return template_error(tokens.error());
   if (auto refused = check_length("messages", tokens->size(), served.context)) return *refused;
   return Prompts{std::move(*tokens)};
@@ -137,25 +133,6 @@ std::vector<Request> requests_of(Ask& ask, const Prompts& prompts, const OutputO
 
 }  // namespace
 
-bool is_model_name(std::string_view name, const std::vector<std::string>& names) {
-  constexpr std::string_view kLatest = ":latest";
-  if (std::ranges::find(names, name) != names.end()) return true;
-  if (!name.ends_with(kLatest)) return false;
-  name.remove_suffix(kLatest.size());
-  return std::ranges::find(names, name) != names.end();
-}
-
-ApiError unknown_model(std::string_view name, const std::vector<std::string>& names) {
-  const std::string shown = to_valid_utf8(name.substr(0, 100));
-  std::string hint = did_you_mean(shown, names);
-  if (hint.empty()) hint = fmt::format("this server has '{}'", names.front());
-  return {.status = 404,
-          .type = "not_found_error",
-          .code = "model_not_found",
-          .message = fmt::format("there is no model '{}', {}", shown, hint),
-          .param = "model"};
-}
-
 Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, const Clock& clock,
                  const PrepareOptions& options, Rng& rng) {
   const ServedModel& served = options.served;
@@ -166,7 +143,8 @@ Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, co
   }
   std::variant<Ask, ApiError> read =
       face.read(body, {.sampler = options.sampler,
-                       .vocabulary = static_cast<int32_t>(served.model.network().vocabulary)});
+                       .vocabulary = static_cast<int32_t>(served.model.network().vocabulary),
+                       .context = served.context});
   if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
   Ask& ask = std::get<Ask>(read);
   if (auto refused = check_model(ask, served)) return std::move(*refused);
@@ -190,6 +168,7 @@ Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, co
                    .prompt_tokens = prompt_tokens,
                    .include_usage = ask.include_usage,
                    .logprobs = ask.logprobs,
+                   .repeated_json = std::move(ask.repeated_json),
                    .echoes = echoes_of(ask, prompts, served)};
   const uint64_t seed = ask.seed.value_or(rng.next());
   prepared.requests = requests_of(ask, prompts, prepared.output, served, seed);

@@ -45,11 +45,6 @@ struct PrepareOptions {
 Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, const Clock& clock,
                  const PrepareOptions& options, Rng& rng);
 
-// 404 model_not_found with the nearest names.
-ApiError unknown_model(std::string_view name, const std::vector<std::string>& names);
-// Whether it is one of them; Ollama's clients add ":latest".
-bool is_model_name(std::string_view name, const std::vector<std::string>& names);
-
 // One thread that prepares requests in the order of their arrival. thread-safe.
 class Preparer {
  public:

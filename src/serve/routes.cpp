@@ -27,8 +27,18 @@ struct Route {
 const std::array kRoutes{
     Route{kPost, "/v1/chat/completions", kOpenAiChat},
     Route{kPost, "/v1/completions", kOpenAiText},
+    Route{kPost, "/v1/responses", kOpenAiResponses},
     Route{kPost, kMessages, kAnthropicMessages},
     Route{kPost, "/v1/messages/count_tokens", kAnthropicCount},
+    Route{kPost, "/api/chat", kOllamaChat},
+    Route{kPost, "/api/generate", kOllamaGenerate},
+    Route{kPost, "/api/show", kOllamaShow},
+    Route{kGet, "/api/tags", kOllamaPage, ollama_tags},
+    Route{kGet, "/api/ps", kOllamaPage, ollama_running},
+    Route{kGet, "/api/version", kOllamaPage, ollama_version},
+    Route{kPost, "/tokenize", kTokenize},
+    Route{kPost, "/detokenize", kDetokenize},
+    Route{kPost, "/apply-template", kApplyTemplate},
     Route{kGet, kModels, kOpenAiPage, openai_models},
     Route{kGet, "/health", kOpenAiPage},
     Route{kGet, "/", kOpenAiPage},
@@ -81,7 +91,8 @@ std::string list_of_routes(const ServedModel& served) {
 }  // namespace
 
 const Face& face_of_path(std::string_view path) {
-  return path.starts_with(kMessages) ? kAnthropicMessages : kOpenAiPage;
+  if (path.starts_with(kMessages)) return kAnthropicMessages;
+  return path.starts_with("/api/") ? kOllamaPage : kOpenAiPage;
 }
 
 Routes::Routes(RoutesOptions options, RoutesLinks links, Answers& answers, const Clock& clock)

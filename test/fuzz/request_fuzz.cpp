@@ -17,7 +17,9 @@ namespace {
 
 constexpr int32_t kVocabulary = 1000;
 
-const std::array kFaces{&kOpenAiChat, &kOpenAiText, &kAnthropicMessages, &kAnthropicCount};
+const std::array kFaces{&kOpenAiChat,     &kOpenAiText,      &kAnthropicMessages,
+                        &kAnthropicCount, &kOpenAiResponses, &kOllamaChat,
+                        &kOllamaGenerate};
 
 void check_refusal(const Face& face, const ApiError& error) {
   CHECK(error.status == 400 && !error.code.empty() && !error.message.empty());
@@ -67,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     body.remove_prefix(1);
   }
   const ration::Face& face = *ration::kFaces[index];
-  const auto read = face.read(body, {.vocabulary = ration::kVocabulary});
+  const auto read = face.read(body, {.vocabulary = ration::kVocabulary, .context = 4096});
   if (const auto* error = std::get_if<ration::ApiError>(&read)) {
     ration::check_refusal(face, *error);
   } else {

@@ -105,8 +105,8 @@ inline bool comes_true(const std::function<bool()>& condition) {
 
 struct TestServer {
   explicit TestServer(ServeOptions options = {}, EngineOptions engine_options = serving_engine(),
-                      Bytes memory = Bytes{256 * kMiB})
-      : engine("qwen2", *available_kernels().front(), 1, engine_options, memory),
+                      Bytes memory = Bytes{256 * kMiB}, const std::string& model = "qwen2")
+      : engine(model, *available_kernels().front(), 1, engine_options, memory),
         machine(describe_machine(files)),
         meter(files, machine, {}),
         attributor(meter, gate, AttributorOptions{}),
@@ -140,6 +140,11 @@ struct TestServer {
     client.post(body);
     return client.read_response();
   }
+  Response post(const std::string& path, const std::string& body) const {
+    Client client(port());
+    client.post(body, path);
+    return client.read_response();
+  }
   Response get(const std::string& path) const {
     Client client(port());
     client.get(path);
@@ -169,6 +174,14 @@ struct TestServer {
   std::unique_ptr<Server> server;
   std::thread thread;
 };
+
+// A model that says the same after every chat: it thinks "Bern is a city.", says "I look.", and
+// calls weather({"city": "Bern", "days": 2}).
+struct ParrotServer : TestServer {
+  ParrotServer()
+      : TestServer({.names = {"parrot"}}, serving_engine(), Bytes{256 * kMiB}, "parrot") {}
+};
+inline const Json kParrotArguments{{"city", "Bern"}, {"days", 2}};
 
 // A request for `tokens` tokens, greedy unless `more` says else. more: ",\"seed\":1" and the like.
 inline std::string chat_body(const std::string& text, int tokens, const std::string& more = "") {

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "serve/face/face.h"
+#include "serve/face/openai.h"
 #include "serve/messages.h"
 
 namespace ration {
@@ -196,7 +197,21 @@ Problem read_thinking(std::string_view param, const Json& value, Reading& readin
                        "a budget of thinking alone cannot be kept, wanted the type \"adaptive\" "
                        "without one");
   }
+  if (const Json display = part_of(value, "display"); !display.is_null()) {
+    return unsupported(fmt::format("{}.display", param), "thinking is shown as it is written");
+  }
   thinking.on = type != "disabled";
+  return {};
+}
+
+Problem read_output_config(std::string_view param, const Json& value, Reading& reading) {
+  if (!value.is_object()) return wrong(param, value, "an object with an effort");
+  for (const auto& [key, item] : value.items()) {
+    if (item.is_null()) continue;
+    const std::string name = fmt::format("{}.{}", param, key);
+    if (key != "effort") return unsupported(name, "only the effort is supported");
+    if (Problem problem = read_effort(name, item, reading)) return problem;
+  }
   return {};
 }
 
@@ -219,6 +234,8 @@ constexpr std::array kMessageFields{
     Field{"tools", read_their_tools},
     Field{"tool_choice", read_their_choice},
     Field{"thinking", read_thinking},
+    Field{"output_config", read_output_config},
+    Field{"speed", [](auto p, auto& v, auto&) { return only(p, v, "standard"); }},
     Field{"service_tier", read_their_tier},
     Field{"ration", [](auto p, auto& v, auto& r) { return read_common("ration", p, v, r); }},
     Field{"metadata", [](auto p, auto& v, auto&) { return any_object(p, v); }},
@@ -226,9 +243,9 @@ constexpr std::array kMessageFields{
     Field{"cache_control", [](auto p, auto& v, auto&) { return any_object(p, v); }},
 };
 
-constexpr std::array<std::string_view, 6> kMessageRefused{"container",          "mcp_servers",
-                                                          "context_management", "output_config",
-                                                          "output_format",      "inference_geo"};
+constexpr std::array<std::string_view, 8> kMessageRefused{
+    "container",     "mcp_servers", "context_management", "output_format",
+    "inference_geo", "diagnostics", "user_profile_id",    "workspace_id"};
 
 std::variant<Ask, ApiError> read_body(std::string_view body, const AskDefaults& defaults,
                                       bool counts) {

@@ -44,14 +44,30 @@ struct Face {
                                                const ServedModel& served) = nullptr;
 };
 
+// 404 model_not_found with the nearest names.
+ApiError unknown_model(std::string_view name, const std::vector<std::string>& names);
+// Whether it is one of them; Ollama's clients add ":latest".
+bool is_model_name(std::string_view name, const std::vector<std::string>& names);
+
 extern const Face kOpenAiPage;  // GET: only its errors
 extern const Face kOpenAiChat;
 extern const Face kOpenAiText;
+extern const Face kOpenAiResponses;
 extern const Face kAnthropicMessages;
 extern const Face kAnthropicCount;
+extern const Face kOllamaPage;  // GET: only its errors
+extern const Face kOllamaChat;
+extern const Face kOllamaGenerate;
+extern const Face kOllamaShow;
+extern const Face kTokenize;
+extern const Face kDetokenize;
+extern const Face kApplyTemplate;
 
 // Pages: the whole body, made on the io thread, so they are quick.
 std::string openai_models(const ServedModel& served);
 std::string openai_model(const ServedModel& served);
+std::string ollama_tags(const ServedModel& served);
+std::string ollama_running(const ServedModel& served);
+std::string ollama_version(const ServedModel& served);
 
 }  // namespace ration

@@ -56,9 +56,32 @@ constexpr std::array kShared{
           }},
 };
 
+// Without its closing brace.
+void append_chat_token(std::string& out, std::string_view bytes, float logprob) {
+  out += "{\"token\":";
+  append_json_string(out, bytes);
+  fmt::format_to(std::back_inserter(out), ",\"logprob\":{:.7g},\"bytes\":[",
+                 shown_logprob(logprob));
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    fmt::format_to(std::back_inserter(out), "{}{}", i ? "," : "",
+                   static_cast<unsigned char>(bytes[i]));
+  }
+  out += ']';
+}
+
 }  // namespace
 
 const Fields kOpenAiFields = kShared;
+
+Problem read_effort(std::string_view param, const Json& value, Reading& reading) {
+  for (std::string_view known : {"none", "minimal", "low", "medium", "high", "xhigh", "max"}) {
+    if (value != known) continue;
+    reading.ask.thinking.effort = known;
+    reading.ask.thinking.param = param;
+    return {};
+  }
+  return wrong(param, value, "none, minimal, low, medium, high, xhigh or max");
+}
 
 Problem check_openai(Reading& reading) {
   if (reading.stream_options && !reading.ask.stream) {
@@ -97,6 +120,22 @@ void append_openai_usage(std::string& out, int64_t prompt_tokens, const Bill& bi
                  std::min(prompt_tokens, bill.cached_tokens));
   append_json(out, bill);
   out += '}';
+}
+
+void append_token_list(std::string& out, std::span<const TokenReport> tokens) {
+  out += '[';
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i) out += ',';
+    append_chat_token(out, tokens[i].bytes, tokens[i].logprob);
+    out += ",\"top_logprobs\":[";
+    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
+      if (j) out += ',';
+      append_chat_token(out, tokens[i].top[j].bytes, tokens[i].top[j].logprob);
+      out += '}';
+    }
+    out += "]}";
+  }
+  out += ']';
 }
 
 std::string openai_error(const ApiError& error) {

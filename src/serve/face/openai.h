@@ -21,6 +21,11 @@ void append_openai_usage(std::string& out, int64_t prompt_tokens, const Bill& bi
 // A log-probability as JSON can write it: the least that other servers report stands for -infinity.
 float shown_logprob(float logprob);
 
+// [{"token", "logprob", "bytes", "top_logprobs": [...]}]
+void append_token_list(std::string& out, std::span<const TokenReport> tokens);
+
+// none, minimal, low, medium, high, xhigh or max.
+Problem read_effort(std::string_view param, const Json& value, Reading& reading);
 // The fields that chat and plain completions have in common, besides kCommonFields.
 extern const Fields kOpenAiFields;
 // Checks stream_options and max_tokens against the rest.

@@ -39,16 +39,6 @@ Problem read_template_arguments(std::string_view param, const Json& value, Readi
   return {};
 }
 
-Problem read_effort(std::string_view param, const Json& value, Reading& reading) {
-  for (std::string_view known : {"none", "minimal", "low", "medium", "high", "xhigh"}) {
-    if (value != known) continue;
-    reading.ask.thinking.effort = known;
-    reading.ask.thinking.param = param;
-    return {};
-  }
-  return wrong(param, value, "none, minimal, low, medium, high or xhigh");
-}
-
 Problem read_reasoning_format(std::string_view param, const Json& value, Reading& reading) {
   if (value == "auto" || value == "deepseek") return {};
   if (value != "none") return wrong(param, value, "auto, deepseek or none");
@@ -119,34 +109,6 @@ std::variant<Ask, ApiError> read_chat(std::string_view body, const AskDefaults& 
 }
 
 // ---------------------------------------------------------------------------------------- writing
-
-void append_chat_token(std::string& out, std::string_view bytes, float logprob) {
-  out += "{\"token\":";
-  append_json_string(out, bytes);
-  fmt::format_to(std::back_inserter(out), ",\"logprob\":{:.7g},\"bytes\":[",
-                 shown_logprob(logprob));
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    fmt::format_to(std::back_inserter(out), "{}{}", i ? "," : "",
-                   static_cast<unsigned char>(bytes[i]));
-  }
-  out += ']';
-}
-
-void append_chat_logprobs(std::string& out, std::span<const TokenReport> tokens) {
-  out += "{\"content\":[";
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (i) out += ',';
-    append_chat_token(out, tokens[i].bytes, tokens[i].logprob);
-    out += ",\"top_logprobs\":[";
-    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
-      if (j) out += ',';
-      append_chat_token(out, tokens[i].top[j].bytes, tokens[i].top[j].logprob);
-      out += '}';
-    }
-    out += "]}";
-  }
-  out += "],\"refusal\":null}";
-}
 
 // {"id":"...","type":"function","function":{"name":"...","arguments":"..."}
 void append_call(std::string& out, std::string_view id, std::string_view name,
@@ -273,7 +235,9 @@ class ChatWriter final : public AnswerWriter {
 
   void append_logprobs_of(std::string& out, std::span<const TokenReport> tokens) const {
     if (head_.logprobs) {
-      append_chat_logprobs(out, tokens);
+      out += "{\"content\":";
+      append_token_list(out, tokens);
+      out += ",\"refusal\":null}";
     } else {
       out += "null";
     }

@@ -1,0 +1,30 @@
+#include "serve/face/face.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace ration {
+
+bool is_model_name(std::string_view name, const std::vector<std::string>& names) {
+  constexpr std::string_view kLatest = ":latest";
+  if (std::ranges::find(names, name) != names.end()) return true;
+  if (!name.ends_with(kLatest)) return false;
+  name.remove_suffix(kLatest.size());
+  return std::ranges::find(names, name) != names.end();
+}
+
+ApiError unknown_model(std::string_view name, const std::vector<std::string>& names) {
+  const std::string shown = to_valid_utf8(name.substr(0, 100));
+  std::string hint = did_you_mean(shown, names);
+  if (hint.empty()) hint = fmt::format("this server has '{}'", names.front());
+  return {.status = 404,
+          .type = "not_found_error",
+          .code = "model_not_found",
+          .message = fmt::format("there is no model '{}', {}", shown, hint),
+          .param = "model"};
+}
+
+}  // namespace ration
