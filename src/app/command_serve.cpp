@@ -8,11 +8,14 @@
 #include "app/exit_code.h"
 #include "app/interrupt.h"
 #include "app/output.h"
+#include "app/service.h"
 #include "app/session.h"
 #include "serve/serve.h"
 
 namespace ration {
 namespace {
+
+constexpr int64_t kOwnFiles = 64;  // that are open beside connections
 
 // What requests may call the model: its name, and what the command line called it.
 std::vector<std::string> model_names(const Session& session, const Settings& settings) {
@@ -40,11 +43,22 @@ Result<int> run_serve(const Settings& settings) {
   if (!opened) return opened.error();
   Session& session = **opened;
   if (interrupted()) return kInterrupted;
+  const Result<std::optional<int>> socket = inherited_socket();
+  if (!socket) return socket.error();
+  const int64_t files = raise_open_files(settings.connections_max + kOwnFiles);
+  if (files < settings.connections_max + kOwnFiles) {
+    note(
+        fmt::format("ration: warning: {} connections are to be served, but this process may open "
+                    "{} files: raise its limit (ulimit -n, LimitNOFILE=)",
+                    settings.connections_max, files));
+  }
   const ServeOptions options{.host = settings.host,
                              .port = settings.port,
+                             .socket = socket->value_or(-1),
                              .names = model_names(session, settings),
                              .sampler = settings.sampler,
                              .tariff = session.config.tariff,
+                             .connections_max = settings.connections_max,
                              .catch_signals = true};
   Result<std::unique_ptr<Server>> server = Server::listen({.model = *session.model,
                                                            .engine = *session.engine,
@@ -57,6 +71,7 @@ Result<int> run_serve(const Settings& settings) {
   const std::string url = (*server)->url();
   print(fmt::format("ration: {} answers at {}/v1\n", options.names.front(), url));
   if (!settings.quiet) print(try_line(url) + "\n");
+  notify_service(fmt::format("READY=1\nSTATUS={} answers at {}", options.names.front(), url));
   const int signal = (*server)->run();
   if (!settings.quiet) note("ration: stopped");
   return signal == SIGINT ? kInterrupted : kDone;

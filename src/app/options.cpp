@@ -241,6 +241,10 @@ constexpr std::array kOptions{
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{1}, int64_t{256}, s.sequences_max);
            }},
+    Option{"--connections-max", "N", "connections that are open at once (default 2048)", "serve",
+           [](Settings& s, std::string_view v) {
+             return put_number(v, int64_t{1}, int64_t{100'000}, s.connections_max);
+           }},
 };
 
 }  // namespace

@@ -65,6 +65,7 @@ struct Settings {
   std::string host = "127.0.0.1";
   int port = 11500;
   int64_t sequences_max = 16;
+  int64_t connections_max = 2048;
 };
 
 }  // namespace ration

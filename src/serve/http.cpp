@@ -71,6 +71,8 @@ struct HttpServer::Core {
   }
 
   Status open();
+  error_code bind(const tcp::endpoint& endpoint);
+  error_code take_over(int socket);
   void accept();
   void on_accepted(tcp::socket socket);
   void drain();
@@ -95,6 +97,26 @@ struct HttpServer::Core {
   std::thread thread;
 };
 
+error_code HttpServer::Core::bind(const tcp::endpoint& endpoint) {
+  error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  return error;
+}
+
+error_code HttpServer::Core::take_over(int socket) {
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return {errno, boost::system::system_category()};
+  }
+  error_code error;
+  acceptor.assign(own.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), socket, error);
+  return error;
+}
+
 Status HttpServer::Core::open() {
   error_code error;
   tcp::resolver resolver(io);
@@ -107,10 +129,7 @@ Status HttpServer::Core::open() {
                                              options.host, error.message())};
   }
   const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  error = options.socket >= 0 ? take_over(options.socket) : bind(endpoint);
   if (error) return listen_error(error, options, endpoint);
   const tcp::endpoint bound = acceptor.local_endpoint(error);
   if (error) return listen_error(error, options, endpoint);

@@ -23,6 +23,7 @@ namespace ration {
 struct HttpOptions {
   std::string host = "127.0.0.1";  // an address or a name; "::1" and "[::1]" are the same
   int port = 0;                    // 0: any free one
+  int socket = -1;                 // a TCP socket that listens already, in place of both; -1: none
   int64_t connections_max = 512;   // more are answered 503 and closed
   Bytes header_max{32 * kKiB};     // of a request, with its first line
   Bytes body_max{32 * kMiB};       // of one request

@@ -30,6 +30,7 @@ namespace ration {
 struct ServeOptions {
   std::string host = "127.0.0.1";  // address or name; only this machine can connect to 127.0.0.1
   int port = 11500;                // 0: any free one
+  int socket = -1;                 // one that listens already, in place of both; -1: none
   // What the model is called in requests; the first is its id in /v1/models. Empty: its file's
   // name.
   std::vector<std::string> names = {};
@@ -38,7 +39,7 @@ struct ServeOptions {
   std::optional<Tariff> tariff = std::nullopt;
 
   int64_t waiting_max = 256;  // answers that wait for a place among the engine's sequences
-  int64_t connections_max = 512;
+  int64_t connections_max = 2048;
   Bytes header_max{32 * kKiB};
   Bytes body_max{32 * kMiB};
   Bytes unsent_max{1 * kMiB};  // of a stream whose client does not read: then it is cancelled

@@ -27,6 +27,7 @@ std::string header_text(std::string text) {
 HttpOptions http_options(const ServeOptions& options) {
   return {.host = options.host,
           .port = options.port,
+          .socket = options.socket,
           .connections_max = options.connections_max,
           .header_max = options.header_max,
           .body_max = options.body_max,

@@ -127,6 +127,54 @@ def rest_of(stream):
     return [None if item == "[DONE]" else json.loads(item) for item in data], ended
 
 
+class ServiceManager(ProgramTest):
+    """As systemd starts it: a socket that listens already, and a place to say that it is ready."""
+
+    def start(self, count=1, kind=socket.SOCK_STREAM):
+        listening = socket.socket(socket.AF_INET, kind)
+        self.addCleanup(listening.close)
+        listening.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            listening.listen()
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(str(self.home / "notify"))
+        manager.settimeout(60)
+        # The shell that becomes the program has the process id that LISTEN_PID asks for.
+        script = f'exec 3<&{listening.fileno()}; LISTEN_PID=$$ LISTEN_FDS={count} exec "$@"'
+        process = subprocess.Popen(
+            ["sh", "-c", script, "sh", program.PROGRAM, "serve", TINY / "qwen2.gguf", "--threads",
+             "1", "--context", "256"],
+            cwd=self.home, env=self.environment(NOTIFY_SOCKET=str(self.home / "notify")),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            pass_fds=[listening.fileno()])
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process, listening.getsockname()[1], manager
+
+    def test_serves_on_the_socket_it_was_given_and_says_when_it_is_ready(self):
+        process, port, manager = self.start()
+        said = manager.recv(1000).decode()
+        self.assertTrue(said.startswith("READY=1\nSTATUS=qwen2 answers at "), said)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/health")
+        self.assertEqual(json.loads(connection.getresponse().read())["status"], "ok")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, DONE)
+
+    def test_refuses_what_is_no_listening_socket(self):
+        for options, wanted in [({"count": 2}, "found 2 sockets from the service manager, wanted one"),
+                                ({"kind": socket.SOCK_DGRAM}, "not TCP and listening")]:
+            process, _, manager = self.start(**options)
+            _, err = process.communicate(timeout=60)
+            self.assertIn(wanted, err)
+            self.assertEqual(process.returncode, 2)
+            manager.close()
+            (self.home / "notify").unlink()
+
+
 class Together(ProgramTest):
     def test_two_users_at_once_get_what_they_would_get_alone(self):
         server = Server(self)
