@@ -103,7 +103,8 @@ Answers::Answers(AnswersOptions options, AnswersLinks links, Budget& budget, con
 
 void Answers::begin(const Face& face, HttpRequest request,
                     const std::shared_ptr<Exchange>& exchange) {
-  Answer answer{.exchange = exchange, .face = &face, .arrived_ns = clock_.now_ns()};
+  Answer answer{
+      .exchange = exchange, .face = &face, .id = request.id, .arrived_ns = clock_.now_ns()};
   if (stopping_) return reply(answer, to_reply(face, stopping_error()));
   if (choices_ >= options_.choices_max) return reply(answer, to_reply(face, full_error(choices_)));
   if (const Bytes body = request.memory.bytes(); body.count > 0) {
@@ -273,17 +274,22 @@ void Answers::put(Answer& answer, std::string events) {
   HttpReply head{.body = std::move(events),
                  .type = std::string(answer.writer->stream_type()),
                  .headers = {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}}};
-  head.headers.emplace_back("x-ration-reason", answer.named ? "named" : "only-model");
-  links_.mark(head);
+  mark(answer, head);
   answer.exchange->start(std::move(head));
 }
 
 void Answers::reply(Answer& answer, HttpReply reply) const {
+  mark(answer, reply);
+  answer.exchange->reply(std::move(reply));
+}
+
+void Answers::mark(const Answer& answer, HttpReply& reply) const {
   if (answer.writer) {
     reply.headers.emplace_back("x-ration-reason", answer.named ? "named" : "only-model");
   }
+  const std::string_view id_header = answer.face->id_header;
+  if (!id_header.empty()) reply.headers.emplace_back(id_header, answer.id);
   links_.mark(reply);
-  answer.exchange->reply(std::move(reply));
 }
 
 void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string events) {

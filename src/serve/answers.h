@@ -71,6 +71,7 @@ class Answers {
     std::shared_ptr<Exchange> exchange;
     std::shared_ptr<std::atomic<bool>> gone;
     const Face* face = nullptr;
+    std::string id;  // of the request
     int64_t arrived_ns = 0;
     std::unique_ptr<AnswerWriter> writer;  // once prepared
     bool stream = false;
@@ -90,6 +91,7 @@ class Answers {
   void end_voice(Answer& answer, size_t voice, const Finish& finish, std::string& events);
   void end(AnswerMap::iterator found, std::string events);
   void put(Answer& answer, std::string events);
+  void mark(const Answer& answer, HttpReply& reply) const;
   void reply(Answer& answer, HttpReply reply) const;
   // The answer is over.
   void fail(AnswerMap::iterator found, const ApiError& error, std::string events);

@@ -24,17 +24,16 @@ struct CallSyntax {
   std::string_view sign;
   std::string_view open;  // "": this way of calling is not one we read
   std::string_view close;
-  bool bare;
 };
 constexpr std::array kCallSyntaxes{
-    CallSyntax{"<function=", "", "", false},                                // Qwen3-Coder's XML
-    CallSyntax{"[ARGS]", "", "", false},                                    // Mistral Small 3.2
-    CallSyntax{"<tool_call>", "<tool_call>", "</tool_call>", false},        // Hermes, Qwen, SmolLM3
-    CallSyntax{"[TOOL_CALLS]", "[TOOL_CALLS]", "", false},                  // Mistral
-    CallSyntax{"<|tool_call|>", "<|tool_call|>", "<|/tool_call|>", false},  // Granite 3
-    CallSyntax{"<|tool|>", "<|tool_call|>", "<|/tool_call|>", false},       // Phi-4-mini
-    CallSyntax{"<|python_tag|>", "<|python_tag|>", "", true},               // Llama 3.1
-    CallSyntax{"\"parameters\": dictionary", "<|python_tag|>", "", true},   // Llama 3.2
+    CallSyntax{"<function=", "", ""},                                // Qwen3-Coder's XML
+    CallSyntax{"[ARGS]", "", ""},                                    // Mistral Small 3.2
+    CallSyntax{"<tool_call>", "<tool_call>", "</tool_call>"},        // Hermes, Qwen, SmolLM3
+    CallSyntax{"[TOOL_CALLS]", "[TOOL_CALLS]", ""},                  // Mistral
+    CallSyntax{"<|tool_call|>", "<|tool_call|>", "<|/tool_call|>"},  // Granite 3
+    CallSyntax{"<|tool|>", "<|tool_call|>", "<|/tool_call|>"},       // Phi-4-mini
+    CallSyntax{"<|python_tag|>", "<|python_tag|>", ""},              // Llama 3.1
+    CallSyntax{"\"parameters\": dictionary", "<|python_tag|>", ""},  // Llama 3.2
 };
 
 bool mentions(std::string_view source, std::string_view word) {
@@ -95,7 +94,6 @@ ChatTraits chat_traits(std::string_view source) {
     traits.knows_calls = !syntax.open.empty();
     traits.call_open = syntax.open;
     traits.call_close = syntax.close;
-    traits.bare_calls = syntax.bare;
     break;
   }
   return traits;

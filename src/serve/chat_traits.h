@@ -25,7 +25,6 @@ struct ChatTraits {
   bool knows_calls = false;  // how the model writes a call is known, as follows
   std::string call_open;     // before a call
   std::string call_close;    // after it, or ""
-  bool bare_calls = false;   // an answer that begins with { may be a call without marks
   // Control tokens among the marks: an answer must show them, or nobody would see them.
   std::vector<Token> marks;
 

@@ -245,7 +245,7 @@ void Connection::refuse(int status, std::string_view code, const Error& error) {
   ++serial_;
   id_ = fmt::format("req-{:012x}-{}", shared_.id_prefix, ++shared_.requests);
   keep_alive_ = http_1_0_ = head_only_ = started_ = chunked_ = ended_ = false;
-  HttpReply reply{.status = status, .body = shared_.error_body(path, status, code, error)};
+  HttpReply reply = shared_.refusal(path, status, code, error);
   if (status == 503) reply.headers.emplace_back("retry-after", "1");
   this->reply(serial_, std::move(reply));
 }

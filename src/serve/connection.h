@@ -27,7 +27,7 @@ struct ConnectionShared {
   const HttpOptions& options;
   Budget& budget;
   const HttpHandler& handler;
-  const HttpErrorBody& error_body;
+  const HttpRefusal& refusal;
   std::set<std::shared_ptr<Connection>> open = {};
   std::atomic<int64_t> open_count = 0;
   std::vector<char> scratch = std::vector<char>(64 * kKiB);  // every read lands here first

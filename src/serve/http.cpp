@@ -61,12 +61,11 @@ Error listen_error(const error_code& error, const HttpOptions& options, const tc
 }  // namespace
 
 struct HttpServer::Core {
-  Core(HttpOptions options_in, Budget& budget_in, HttpHandler handler_in,
-       HttpErrorBody error_body_in)
+  Core(HttpOptions options_in, Budget& budget_in, HttpHandler handler_in, HttpRefusal refusal_in)
       : options(std::move(options_in)),
         budget(budget_in),
         handler(std::move(handler_in)),
-        error_body(std::move(error_body_in)) {
+        refusal(std::move(refusal_in)) {
     shared.id_prefix = random_seed() >> 16;
   }
 
@@ -82,10 +81,10 @@ struct HttpServer::Core {
   const HttpOptions options;
   Budget& budget;
   const HttpHandler handler;
-  const HttpErrorBody error_body;
+  const HttpRefusal refusal;
   asio::io_context io{1};
   ConnectionShared shared{
-      .io = io, .options = options, .budget = budget, .handler = handler, .error_body = error_body};
+      .io = io, .options = options, .budget = budget, .handler = handler, .refusal = refusal};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
   tcp::acceptor acceptor{io};
   asio::steady_timer timer{io};  // pauses of accept(), then of finish()
@@ -159,14 +158,16 @@ void HttpServer::Core::on_accepted(tcp::socket socket) {
     std::make_shared<Connection>(shared, std::move(socket))->open();
     return;
   }
-  const std::string body = error_body(
+  const HttpReply reply = refusal(
       "", 503, "too_many_connections",
       Error{Code::kUnavailable, fmt::format("{} connections are open, the most that are served",
                                             options.connections_max)});
-  const std::string text = fmt::format(
-      "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-      "connection: close\r\ncontent-length: {}\r\n\r\n{}",
-      body.size(), body);
+  std::string text = fmt::format(
+      "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\nretry-after: 1\r\n"
+      "connection: close\r\ncontent-length: {}\r\n",
+      reply.type, reply.body.size());
+  for (const auto& [name, value] : reply.headers) text += fmt::format("{}: {}\r\n", name, value);
+  text += "\r\n" + reply.body;
   error_code ignored;
   socket.non_blocking(true, ignored);
   socket.write_some(asio::buffer(text), ignored);
@@ -208,10 +209,9 @@ void HttpServer::Core::run() {
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options, Budget& budget,
-                                                       HttpHandler handler,
-                                                       HttpErrorBody error_body) {
+                                                       HttpHandler handler, HttpRefusal refusal) {
   auto core =
-      std::make_unique<Core>(std::move(options), budget, std::move(handler), std::move(error_body));
+      std::make_unique<Core>(std::move(options), budget, std::move(handler), std::move(refusal));
   if (Status opened = core->open(); !opened) return opened.error();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(core)));
 }

@@ -57,8 +57,8 @@ struct HttpReply {
 // What an error before any handler (a header too large, a broken request) is answered with: the
 // handler's own shape of errors. path: "" where it is not known. code: "header_too_large" and the
 // like.
-using HttpErrorBody = std::function<std::string(std::string_view path, int status,
-                                                std::string_view code, const Error& error)>;
+using HttpRefusal = std::function<HttpReply(std::string_view path, int status,
+                                            std::string_view code, const Error& error)>;
 
 // The answering side of one request: reply(), or start() send()... end(). When the client has gone,
 // or after the end, calls do nothing; so it may be kept as long as one likes. single-thread: the
@@ -91,7 +91,7 @@ class HttpServer {
   // What is being read, and what slow clients leave unsent of a stream, is charged to `budget`
   // under Tag::kIo. REQUIRES: it outlives this.
   static Result<std::unique_ptr<HttpServer>> listen(HttpOptions options, Budget& budget,
-                                                    HttpHandler handler, HttpErrorBody error_body);
+                                                    HttpHandler handler, HttpRefusal refusal);
   ~HttpServer();  // as stop(0)
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -1,6 +1,7 @@
 #include "serve/output_parser.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/json.h"
@@ -17,6 +18,13 @@ bool is_blank(char c) { return kBlanks.find(c) != std::string_view::npos; }
 std::string text_of_literal(const std::string& literal) {
   const Result<Json> parsed = parse_json(literal);
   return parsed && parsed->is_string() ? parsed->get<std::string>() : std::string();
+}
+
+// Without marks an object with other keys is an answer, and is not held back to its end.
+bool is_call_key(std::string_view key) {
+  constexpr std::array<std::string_view, 5> kKeys{"\"name\"", "\"arguments\"", "\"parameters\"",
+                                                  "\"type\"", "\"id\""};
+  return std::ranges::find(kKeys, key) != kKeys.end();
 }
 
 std::string call_id(Rng& rng) {
@@ -50,8 +58,9 @@ CallReader::State CallReader::write(char c) {
       return c == '"' ? State::kMore : State::kBroken;
     case Step::kInKey:
       key_ += c;
-      if (c == '"') step_ = Step::kColon;
-      return c == '\\' ? State::kBroken : State::kMore;
+      if (c != '"') return c == '\\' ? State::kBroken : State::kMore;
+      step_ = Step::kColon;
+      return known_ == nullptr || is_call_key(key_) ? State::kMore : State::kBroken;
     case Step::kColon:
       if (is_blank(c)) return State::kMore;
       step_ = Step::kValue;
@@ -155,7 +164,6 @@ OutputParser::OutputParser(const ChatTraits& traits, OutputOptions options)
       think_close_(traits.think_close),
       call_open_(traits.call_open),
       call_close_(traits.call_close),
-      bare_calls_(traits.bare_calls),
       options_(std::move(options)),
       rng_(options_.id_seed),
       plain_(!(options_.split_thinking && traits.thinks()) && !wants_calls()),
@@ -214,7 +222,7 @@ bool OutputParser::begin(bool last) {
   if (may_think_ && !last && rest.size() < think_open_.size() && think_open_.starts_with(rest)) {
     return false;
   }
-  if (wants_calls() && bare_calls_ && rest.starts_with('{')) {
+  if (wants_calls() && rest.starts_with('{')) {
     bare_ = true;
     open_call();
     return true;
@@ -294,7 +302,7 @@ bool OutputParser::after_call(bool last) {
     return true;
   }
   if (!last && !call_close_.empty() && call_close_.starts_with(held_)) return false;
-  if (bare_calls_ && held_.starts_with('{')) {
+  if (held_.starts_with('{')) {
     bare_ = true;
     open_call();
     return true;

@@ -3,6 +3,7 @@
 //
 // What it says does not depend on how the text was cut into pieces. Text that may still turn out
 // to be a mark, and white space before one, is held back. A call that turns out to be none is text.
+// Small models forget the marks: an answer that begins with an object that names a tool is a call.
 #pragma once
 
 #include <cstdint>
@@ -95,7 +96,6 @@ class OutputParser {
   const std::string think_close_;
   const std::string call_open_;
   const std::string call_close_;
-  const bool bare_calls_;
   const OutputOptions options_;
   Rng rng_;
   const bool plain_;  // there is nothing to tell apart

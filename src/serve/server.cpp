@@ -38,13 +38,13 @@ HttpOptions http_options(const ServeOptions& options) {
           .write_timeout = options.write_timeout};
 }
 
-std::string http_error(std::string_view path, int status, std::string_view code,
+HttpReply http_refusal(std::string_view path, int status, std::string_view code,
                        const Error& error) {
-  return face_of_path(path).error({.status = status,
-                                   .type = std::string(error_type(status)),
-                                   .code = std::string(code),
-                                   .message = error.message,
-                                   .bytes = error.shortfall});
+  return to_reply(face_of_path(path), {.status = status,
+                                       .type = std::string(error_type(status)),
+                                       .code = std::string(code),
+                                       .message = error.message,
+                                       .bytes = error.shortfall});
 }
 
 }  // namespace
@@ -85,7 +85,11 @@ Status Server::State::open() {
       [this](HttpRequest request, std::shared_ptr<Exchange> exchange) {
         routes->handle(std::move(request), exchange);
       },
-      http_error);
+      [this](std::string_view path, int status, std::string_view code, const Error& error) {
+        HttpReply reply = http_refusal(path, status, code, error);
+        mark(reply);
+        return reply;
+      });
   if (!listening) return listening.error();
   http = std::move(*listening);
   const int64_t sequences = parts.engine.options().logit_rows_max;

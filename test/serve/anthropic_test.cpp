@@ -112,7 +112,9 @@ TEST(Anthropic, answers_whole_and_in_the_same_events) {
         kMessagesPath, "anthropic-version: 2023-06-01\r\n");
     return client.read_response();
   };
-  const Json answer = ask("").json();
+  const Response response = ask("");
+  EXPECT_EQ(response.header("request-id"), response.header("x-request-id"));
+  const Json answer = response.json();
   EXPECT_TRUE(answer["id"].get<std::string>().starts_with("msg_"));
   EXPECT_EQ(answer["type"], "message");
   EXPECT_EQ(answer["role"], "assistant");
@@ -176,6 +178,7 @@ TEST(Anthropic, errors_have_its_shape_whatever_is_wrong) {
   client.send("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n");
   const Response large = client.read_response();
   EXPECT_EQ(large.status, 413);
+  EXPECT_EQ(large.header("x-ration-model"), "tiny");
   EXPECT_EQ(large.json()["error"]["type"], "request_too_large");
 }
 

@@ -17,8 +17,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string error_body(std::string_view, int status, std::string_view code, const Error& error) {
-  return Json{{"status", status}, {"code", code}, {"message", error.message}}.dump();
+HttpReply refusal(std::string_view, int status, std::string_view code, const Error& error) {
+  return {.status = status,
+          .body = Json{{"status", status}, {"code", code}, {"message", error.message}}.dump()};
 }
 
 // Answers with the method, path and size of the body; keeps exchanges of /hold, streams /flood.
@@ -29,7 +30,7 @@ struct Echo {
         [this](HttpRequest request, std::shared_ptr<Exchange> exchange) {
           handle(std::move(request), std::move(exchange));
         },
-        error_body);
+        refusal);
     CHECK(listening, listening ? "" : listening.error().message);
     server = std::move(*listening);
     server->start();
@@ -372,7 +373,7 @@ TEST(Http, a_port_in_use_is_named_with_its_owner) {
   Budget& budget = echo.budget;
   EXPECT_NE(port_owner(echo.port()).value_or("").find(std::to_string(::getpid())),
             std::string::npos);
-  const auto second = HttpServer::listen({.port = echo.port()}, budget, nullptr, error_body);
+  const auto second = HttpServer::listen({.port = echo.port()}, budget, nullptr, refusal);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::kUnavailable);
   EXPECT_NE(second.error().message.find("in use by"), std::string::npos) << second.error().message;
@@ -380,12 +381,12 @@ TEST(Http, a_port_in_use_is_named_with_its_owner) {
 
 TEST(Http, refuses_hosts_that_are_not_ours_and_takes_ipv6) {
   Budget budget("test", {.hard = Bytes{kMiB}});
-  EXPECT_EQ(HttpServer::listen({.host = "192.0.2.1"}, budget, nullptr, error_body).error().code,
+  EXPECT_EQ(HttpServer::listen({.host = "192.0.2.1"}, budget, nullptr, refusal).error().code,
             Code::kInvalid);
-  EXPECT_EQ(HttpServer::listen({.host = "no such host"}, budget, nullptr, error_body).error().code,
+  EXPECT_EQ(HttpServer::listen({.host = "no such host"}, budget, nullptr, refusal).error().code,
             Code::kInvalid);
   for (const char* host : {"::1", "[::1]"}) {
-    const auto six = HttpServer::listen({.host = host}, budget, nullptr, error_body);
+    const auto six = HttpServer::listen({.host = host}, budget, nullptr, refusal);
     if (!six) {
       EXPECT_EQ(six.error().code, Code::kInvalid);  // a machine without IPv6
       continue;

@@ -47,7 +47,6 @@ AnswerChoice parsed(const ChatTraits& traits, const OutputOptions& options, std:
 TEST(ChatTraits, are_found_in_the_template) {
   EXPECT_TRUE(kQwen.thinks() && kQwen.switches_thinking && kQwen.reads_tools && kQwen.knows_calls);
   EXPECT_EQ(kQwen.call_open, "<tool_call>");
-  EXPECT_TRUE(kLlama.bare_calls);
   const ChatTraits none = chat_traits("{{ messages[0].content }}");
   EXPECT_FALSE(none.thinks() || none.reads_tools || none.knows_calls || none.reads_effort);
   // A way of calling that we do not read is known to be one.
@@ -107,6 +106,7 @@ TEST(OutputParser, reads_calls_in_every_syntax) {
       {kMistral, "[TOOL_CALLS] [" + call + "]", ""},
       {kGranite, "<|tool_call|>[" + call + "]", ""},
       {kLlama, call, ""},
+      {kQwen, "<think>x</think>\n" + call, ""},
       {kLlama, "<|python_tag|>" + call, ""},
       {kLlama, R"( {"type":"function","name":"weather","parameters":)" + arguments + "}", ""},
       {kQwen, "<tool_call>{\"arguments\":" + arguments + ", \"name\":\"weather\"}</tool_call>", ""},
@@ -155,6 +155,14 @@ TEST(OutputParser, a_call_that_is_none_is_text) {
   const std::string json = R"({"name":"Bob","parameters":{}})";
   EXPECT_EQ(parsed(kLlama, kTools, json).text, json);
   EXPECT_EQ(parsed(kLlama, kTools, "{}").text, "{}");
+}
+
+TEST(OutputParser, an_answer_in_json_is_not_held_back) {
+  OutputParser parser(kQwen, kTools);
+  std::vector<AnswerPart> parts;
+  parser.write("{\"colour\": ", parts);
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_EQ(parts[0].text, "{\"colour\":");
 }
 
 TEST(OutputParser, a_call_that_is_cut_off_keeps_what_there_is) {

@@ -270,12 +270,14 @@ std::string count_body(int64_t prompt_tokens) {
 
 const Face kAnthropicMessages{
     .error = anthropic_error,
+    .id_header = "request-id",
     .read = [](std::string_view body,
                const AskDefaults& defaults) { return read_body(body, defaults, false); },
     .writer = write_message};
 
 const Face kAnthropicCount{
     .error = anthropic_error,
+    .id_header = "request-id",
     .read = [](std::string_view body,
                const AskDefaults& defaults) { return read_body(body, defaults, true); },
     .count = count_body};

@@ -32,6 +32,8 @@ struct ServedModel {
 struct Face {
   // A refusal's body.
   std::string (*error)(const ApiError& error) = nullptr;
+  // Where its clients look for the request's id, besides x-request-id; "": nowhere.
+  std::string_view id_header{};
 
   // For the engine: what is asked, and who writes the answer ...
   std::variant<Ask, ApiError> (*read)(std::string_view body, const AskDefaults& defaults) = nullptr;

@@ -14,6 +14,8 @@
 namespace ration {
 namespace {
 
+constexpr size_t kContentBytesMax = size_t{1} << 20;
+
 using WordsReply = std::variant<std::string, ApiError>;
 
 // [104,105] for bytes that are no text.
@@ -25,6 +27,14 @@ void append_piece(std::string& out, const std::string& piece) {
                    static_cast<unsigned char>(piece[i]));
   }
   out += ']';
+}
+
+// A token may take thirty times its bytes in the answer.
+Problem read_content_to_split(std::string_view param, const Json& value, std::string& out) {
+  if (Problem problem = read_text(param, value, out)) return problem;
+  if (out.size() <= kContentBytesMax) return {};
+  return conflict(param,
+                  fmt::format("found {} bytes, wanted at most {}", out.size(), kContentBytesMax));
 }
 
 // Reads what is asked by `read`, which knows each key or says that it does not.
@@ -45,7 +55,7 @@ WordsReply tokenize(std::string_view body, const ServedModel& served) {
   bool parse_special = true;
   bool with_pieces = false;
   Problem problem = read_members(body, [&](const std::string& key, const Json& value) -> Problem {
-    if (key == "content") return read_text(key, value, content.emplace());
+    if (key == "content") return read_content_to_split(key, value, content.emplace());
     if (key == "add_special") return read_bool(key, value, add_special);
     if (key == "parse_special") return read_bool(key, value, parse_special);
     if (key == "with_pieces") return read_bool(key, value, with_pieces);
