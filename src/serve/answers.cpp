@@ -103,8 +103,11 @@ Answers::Answers(AnswersOptions options, AnswersLinks links, Budget& budget, con
 
 void Answers::begin(const Face& face, HttpRequest request,
                     const std::shared_ptr<Exchange>& exchange) {
-  Answer answer{
-      .exchange = exchange, .face = &face, .id = request.id, .arrived_ns = clock_.now_ns()};
+  Answer answer{.exchange = exchange,
+                .face = &face,
+                .id = request.id,
+                .path = request.path,
+                .arrived_ns = clock_.now_ns()};
   if (stopping_) return reply(answer, to_reply(face, stopping_error()));
   if (choices_ >= options_.choices_max) return reply(answer, to_reply(face, full_error(choices_)));
   if (const Bytes body = request.memory.bytes(); body.count > 0) {
@@ -201,6 +204,10 @@ void Answers::tell(AnswerMap::iterator found, size_t index, AnswerNews& news) {
   if (news.refused) return fail(found, run_error(*news.refused), "");
   Answer& answer = found->second;
   Voice& voice = answer.voices[index];
+  if (!answer.heard && (!news.text.empty() || !news.tokens.empty())) {
+    answer.heard = true;
+    options_.metrics.first_token(clock_.since(answer.arrived_ns));
+  }
   std::vector<AnswerPart> parts;
   voice.parser.write(news.text, parts);
   if (news.finish) voice.parser.finish(parts);
@@ -244,9 +251,11 @@ void Answers::end_voice(Answer& answer, size_t index, const Finish& finish, std:
 void Answers::end(AnswerMap::iterator found, std::string events) {
   Answer& answer = found->second;
   answer.bill->dollars = price(*answer.bill, options_.tariff);
+  options_.metrics.finished(*answer.bill, clock_.since(answer.arrived_ns));
   if (answer.stream) {
     answer.writer->end(events, *answer.bill);
     put(answer, std::move(events));
+    options_.metrics.answered(answer.path, 200);
     answer.exchange->end();
   } else {
     std::vector<AnswerChoice> choices;
@@ -280,6 +289,7 @@ void Answers::put(Answer& answer, std::string events) {
 
 void Answers::reply(Answer& answer, HttpReply reply) const {
   mark(answer, reply);
+  options_.metrics.answered(answer.path, reply.status);
   answer.exchange->reply(std::move(reply));
 }
 
@@ -300,6 +310,7 @@ void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string
     answer.writer->error(events, error);
     answer.exchange->send(events);
     answer.exchange->abort();
+    options_.metrics.broken_off(answer.path);
   }
   drop(found, /*cancels=*/true);
 }
@@ -308,7 +319,9 @@ void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string
 
 void Answers::on_gone(uint64_t key) {
   const auto found = answers_.find(key);
-  if (found != answers_.end()) drop(found, /*cancels=*/true);
+  if (found == answers_.end()) return;
+  options_.metrics.broken_off(found->second.path);
+  drop(found, /*cancels=*/true);
 }
 
 void Answers::drop(AnswerMap::iterator found, bool cancels) {

@@ -21,6 +21,7 @@
 #include "serve/face/face.h"
 #include "serve/http.h"
 #include "serve/prepare.h"
+#include "serve/server_metrics.h"
 
 namespace ration {
 
@@ -29,6 +30,7 @@ struct AnswersOptions {
   Millis ping_every;
   std::optional<Tariff> tariff;
   const ChatTraits& traits;
+  ServerMetrics& metrics;
 };
 
 // What is handed on. thread-safe ones.
@@ -71,13 +73,15 @@ class Answers {
     std::shared_ptr<Exchange> exchange;
     std::shared_ptr<std::atomic<bool>> gone;
     const Face* face = nullptr;
-    std::string id;  // of the request
+    std::string id;    // of the request
+    std::string path;  // of its route
     int64_t arrived_ns = 0;
     std::unique_ptr<AnswerWriter> writer;  // once prepared
     bool stream = false;
     bool named = false;
     bool started = false;     // the stream's first byte is out
     bool said_start = false;  // and its first event
+    bool heard = false;       // of a token
     std::vector<Voice> voices;
     size_t open = 0;           // voices that are not done
     std::optional<Bill> bill;  // of those that are

@@ -17,6 +17,11 @@ class EngineLoop::Writer final : public Listener {
         waited_(waited) {}
 
   void on_token(const TokenOutput& token, std::string_view text) override {
+    if (loop_.on_interval_) {
+      const int64_t now_ns = loop_.clock_.now_ns();
+      if (last_ns_) loop_.on_interval_(Millis{static_cast<double>(now_ns - *last_ns_) * 1e-6});
+      last_ns_ = now_ns;
+    }
     if (text.empty() && !wants_tokens_) return;
     if (!std::exchange(told_, true)) loop_.urgent_ = true;
     AnswerNews news{.key = key_, .text = std::string(text)};
@@ -56,15 +61,17 @@ class EngineLoop::Writer final : public Listener {
   const std::optional<Millis> deadline_;
   const Millis waited_;  // before the runner had it
   bool told_ = false;
+  std::optional<int64_t> last_ns_;  // when the last token came
 };
 
 EngineLoop::EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock,
-                       Millis news_every, Deliver deliver)
+                       Millis news_every, Deliver deliver, OnInterval on_interval)
     : runner_(runner),
       tokenizer_(tokenizer),
       clock_(clock),
       news_every_(news_every),
-      deliver_(std::move(deliver)) {}
+      deliver_(std::move(deliver)),
+      on_interval_(std::move(on_interval)) {}
 
 EngineLoop::~EngineLoop() = default;
 

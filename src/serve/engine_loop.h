@@ -44,11 +44,13 @@ struct AnswerNews {
 class EngineLoop {
  public:
   using Deliver = std::function<void(std::vector<AnswerNews>)>;
+  // Hears of the time between two tokens of an answer, on the thread of run().
+  using OnInterval = std::function<void(Millis)>;
 
   // `deliver` is called by the thread of run(), while tokens come about every `news_every`.
   // REQUIRES: the parts outlive the loop.
   EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock, Millis news_every,
-             Deliver deliver);
+             Deliver deliver, OnInterval on_interval = {});
   ~EngineLoop();
 
   void order(AnswerOrder order);
@@ -82,6 +84,7 @@ class EngineLoop {
   const Clock& clock_;
   const Millis news_every_;
   const Deliver deliver_;
+  const OnInterval on_interval_;
   std::atomic<int64_t> active_ = 0;
   std::atomic<int64_t> waiting_ = 0;
 

@@ -41,6 +41,7 @@ const std::array kRoutes{
     Route{kPost, "/apply-template", kApplyTemplate},
     Route{kGet, kModels, kOpenAiPage, openai_models},
     Route{kGet, "/health", kOpenAiPage},
+    Route{kGet, "/metrics", kOpenAiPage},
     Route{kGet, "/", kOpenAiPage},
 };
 
@@ -155,6 +156,9 @@ void Routes::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchan
 
 HttpReply Routes::page(const HttpRequest& request) const {
   if (request.path == "/health") return health();
+  if (request.path == "/metrics") {
+    return {.body = links_.metrics(), .type = "text/plain; version=0.0.4; charset=utf-8"};
+  }
   return {.body = list_of_routes(options_.served), .type = "text/plain; charset=utf-8"};
 }
 

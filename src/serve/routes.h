@@ -22,6 +22,7 @@ struct RoutesOptions {
 
 struct RoutesLinks {
   std::function<std::string()> status_json;  // ,"memory":{...}... for /health
+  std::function<std::string()> metrics;      // of /metrics
   std::function<void(HttpReply&)> mark;      // adds the headers that every reply has
 };
 

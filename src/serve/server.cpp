@@ -10,6 +10,7 @@
 #include "serve/prepare.h"
 #include "serve/routes.h"
 #include "serve/serve.h"
+#include "serve/server_metrics.h"
 
 namespace ration {
 namespace {
@@ -55,22 +56,30 @@ struct Server::State {
         options(std::move(options_in)),
         traits(chat_traits(parts.model)),
         created(unix_seconds()),
-        loop(parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
-             [this](std::vector<AnswerNews> news) {
-               http->post([this, news = std::make_shared<std::vector<AnswerNews>>(
-                                     std::move(news))] { answers->on_news(std::move(*news)); });
-             }) {}
+        start_ns(parts.clock.now_ns()),
+        metrics(options.names.front()),
+        loop(
+            parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
+            [this](std::vector<AnswerNews> news) {
+              http->post([this, news = std::make_shared<std::vector<AnswerNews>>(std::move(news))] {
+                answers->on_news(std::move(*news));
+              });
+            },
+            [this](Millis since_last) { metrics.next_token(since_last); }) {}
 
   Status open();
   ServedModel served() const;
   void mark(HttpReply& reply) const;
   std::string status_json() const;
+  std::string metrics_text();
   void stop(Millis grace);
 
   const ServeParts parts;
   const ServeOptions options;
   const ChatTraits traits;
   const int64_t created;
+  const int64_t start_ns;
+  ServerMetrics metrics;
   std::atomic<int> signal = 0;
   EngineLoop loop;
   std::unique_ptr<HttpServer> http;
@@ -98,7 +107,8 @@ Status Server::State::open() {
       AnswersOptions{.choices_max = options.waiting_max + sequences,
                      .ping_every = options.ping_every,
                      .tariff = options.tariff,
-                     .traits = traits},
+                     .traits = traits,
+                     .metrics = metrics},
       AnswersLinks{.prepare = [this](Preparer::Job job) { preparer->add(std::move(job)); },
                    .order = [this](AnswerOrder order) { loop.order(std::move(order)); },
                    .cancel = [this](uint64_t key) { loop.cancel(key); },
@@ -106,8 +116,10 @@ Status Server::State::open() {
       parts.budget, parts.clock);
   routes = std::make_unique<Routes>(
       RoutesOptions{.served = served(), .host = options.host, .loopback = http->is_loopback()},
-      RoutesLinks{.status_json = [this] { return status_json(); }, .mark = add_marks}, *answers,
-      parts.clock);
+      RoutesLinks{.status_json = [this] { return status_json(); },
+                  .metrics = [this] { return metrics_text(); },
+                  .mark = add_marks},
+      *answers, parts.clock);
   return {};
 }
 
@@ -135,6 +147,17 @@ std::string Server::State::status_json() const {
       "{{\"active\":{},\"waiting\":{}}},\"connections\":{}",
       report.used_total.count, report.peak_total.count, parts.budget.hard().count, active,
       std::max<int64_t>(0, answers->choices() - active), http->connections());
+}
+
+// On the io thread.
+std::string Server::State::metrics_text() {
+  const int64_t active = loop.active();
+  return metrics.text({.active = active,
+                       .waiting = std::max<int64_t>(0, answers->choices() - active),
+                       .connections = http->connections(),
+                       .uptime_seconds = parts.clock.since(start_ns).count / 1000,
+                       .memory_limit = parts.budget.hard(),
+                       .memory = parts.budget.report()});
 }
 
 void Server::State::stop(Millis grace) {

@@ -48,4 +48,4 @@ class ProgramTest(unittest.TestCase):
 def main():
     if PROGRAM is None:
         sys.exit("usage: X_test.py PROGRAM FOLDER_OF_TINY_MODELS")
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

@@ -127,6 +127,80 @@ def rest_of(stream):
     return [None if item == "[DONE]" else json.loads(item) for item in data], ended
 
 
+class Metrics(ProgramTest):
+    """GET /metrics in the words of Prometheus' text format."""
+
+    LINE = re.compile(r'(\w+)(\{(?:\w+="(?:[^"\\\n]|\\[\\"n])*",?)*\})? (\S+)$')
+
+    def read(self, server):
+        server.watch.request("GET", "/metrics")
+        answer = server.watch.getresponse()
+        text = answer.read().decode()
+        self.assertEqual(answer.getheader("content-type"),
+                         "text/plain; version=0.0.4; charset=utf-8")
+        kinds, found = {}, {}
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                kinds[name] = kind
+                continue
+            if line.startswith("# HELP "):
+                continue
+            matched = self.LINE.match(line)
+            self.assertIsNotNone(matched, line)
+            name, labels, value = matched.groups()
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            self.assertIn(kinds.get(name) or kinds.get(base), ("counter", "gauge", "histogram"), line)
+            self.assertNotIn((name, labels), found)
+            found[name, labels] = float(value)
+        return found
+
+    def test_count_what_was_answered_refused_and_left(self):
+        server = Server(self)
+        model = '{model="qwen2"}'
+        path = 'path="/v1/chat/completions"'
+        self.assertEqual(self.read(server).get(("ration_ttft_seconds_count", model)), None)
+        server.text("hello", 5)
+        self.assertEqual(server.chat("hello", 5, temperature=-1)[0], 400)
+        leaver = server.connect()
+        leaver.request("POST", CHAT, json.dumps(body_of("hello", 900, stream=True)))
+        stream = leaver.getresponse()
+        stream.close()
+        leaver.close()
+        self.assertTrue(server.is_idle())
+        found = self.read(server)
+        self.assertEqual(
+            found["ration_requests_total", '{model="qwen2",%s,code="200"}' % path], 1)
+        self.assertEqual(
+            found["ration_requests_total", '{model="qwen2",%s,code="400"}' % path], 1)
+        self.assertEqual(
+            found["ration_requests_broken_off_total", '{model="qwen2",%s}' % path], 1)
+        self.assertEqual(found["ration_generated_tokens_total", model], 5)
+        self.assertEqual(found["ration_e2e_seconds_count", model], 1)
+        self.assertGreaterEqual(found["ration_ttft_seconds_count", model], 1)
+        self.assertGreaterEqual(found["ration_inter_token_seconds_count", model], 4)
+        self.assertGreater(found["ration_memory_bytes", '{kind="weights"}'], 0)
+        self.assertEqual(found["ration_memory_bytes", '{kind="kv"}'], 0)
+        self.assertEqual(found["ration_answers_active", None], 0)
+        buckets = [value for (name, _), value in found.items()
+                   if name == "ration_ttft_seconds_bucket"]
+        self.assertEqual(buckets, sorted(buckets))
+
+
+    def test_the_board_and_the_table_of_names_are_the_servers(self):
+        root = pathlib.Path(__file__).resolve().parents[2]
+        server = Server(self)
+        server.watch.request("GET", "/metrics")
+        text = server.watch.getresponse().read().decode()
+        told = set(re.findall(r"^# TYPE (\w+) ", text, re.M))
+        board = (root / "examples/grafana-board.json").read_text()
+        asked = {re.sub(r"_bucket$", "", name) for name in re.findall(r"\b(ration_\w+)", board)}
+        self.assertGreater(len(asked), 12)
+        self.assertLessEqual(asked, told)
+        listed = set(re.findall(r"`(ration_\w+)`", (root / "docs/metrics.md").read_text()))
+        self.assertEqual(listed, told)
+
+
 class ServiceManager(ProgramTest):
     """As systemd starts it: a socket that listens already, and a place to say that it is ready."""
 
