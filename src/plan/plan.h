@@ -1,4 +1,8 @@
 // plan/plan.h - what an answer will cost, worked out before anything is allocated. So far: memory.
+// And who gets what when there is not enough for all: policies that several rooms share.
+//
+//   Scheduler  what an engine's next step does (schedule.h), and what it would do with a trace
+//              (replay.h)
 //
 // Pure functions over plain structs: the same ones serve a start-up, a model that is only a row in
 // a catalogue, and a simulated machine. To add another resource: its own struct and function here,
@@ -19,6 +23,8 @@
 #include "base/budget.h"
 #include "base/result.h"
 #include "base/unit.h"
+#include "plan/replay.h"    // IWYU pragma: export
+#include "plan/schedule.h"  // IWYU pragma: export
 
 namespace ration {
 

@@ -240,7 +240,9 @@ Status Engine::step(std::span<const StepItem> items) {
     }
     sequence.length_ += count;
     sequence.forget();
+    (item.role == Role::kPrompt ? work_.prompt_tokens : work_.generated_tokens) += count;
   }
+  ++work_.steps;
   return {};
 }
 

@@ -79,6 +79,13 @@ struct StepItem {
   int32_t best_logits = 0;
 };
 
+// What an engine has done since it was made.
+struct EngineWork {
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;  // that went through the network again, guessed ones too
+};
+
 // single-thread: one thread calls; the pool's threads help inside step().
 class Engine {
  public:
@@ -109,6 +116,7 @@ class Engine {
   const Model& model() const { return *model_; }
   const Kernels& kernels() const { return kernels_; }
   const EngineOptions& options() const { return options_; }
+  const EngineWork& work() const { return work_; }
   int64_t kv_blocks_free() const;
   int64_t kv_blocks_max() const;
   // Weight bytes that a step reads at least once, whatever its batch, where whole logits are
@@ -136,6 +144,7 @@ class Engine {
   std::vector<std::unique_ptr<KvPool>> pools_;  // by group of the layout
   std::unique_ptr<Workspace> workspace_;
   Bytes last_weight_bytes_;
+  EngineWork work_;
 };
 
 }  // namespace ration

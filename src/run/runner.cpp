@@ -6,58 +6,20 @@
 #include <utility>
 
 #include "run/kv.h"
-#include "run/speculate_lookup.h"
-#include "run/speculate_model.h"
+#include "run/runner_answer.h"
 
 namespace ration {
+namespace {
 
-struct Runner::Answer {
-  Answer(RequestId id_in, Request request_in, Listener& listener_in, int32_t vocabulary)
-      : id(id_in),
-        request(std::move(request_in)),
-        listener(listener_in),
-        sampler(request.sampler, vocabulary, request.prompt),
-        stream(request.stops),
-        tokens(request.prompt) {}
+SchedulerOptions scheduler_options(const EngineOptions& limits, const RunnerOptions& options) {
+  const int64_t rows = limits.logit_rows_max - options.draft_rows;
+  return {.answers_max = std::min(rows, limits.step_tokens_max),
+          .step_tokens_max = limits.step_tokens_max,
+          .block_tokens = kKvBlockTokens,
+          .inter_token = options.inter_token};
+}
 
-  int64_t prompt_size() const { return static_cast<int64_t>(request.prompt.size()); }
-  int64_t generated() const { return static_cast<int64_t>(tokens.size()) - prompt_size(); }
-  int64_t computed() const { return sequence ? sequence->length() : 0; }
-  // The next tokens to compute: one role at a time.
-  std::span<const Token> next_tokens(int64_t count_max) const {
-    if (drafted > 0) return {guess.data(), static_cast<size_t>(1 + drafted)};
-    const int64_t begin = computed();
-    const int64_t size = static_cast<int64_t>(tokens.size());
-    const int64_t end = begin < prompt_size() ? prompt_size() : size;
-    return {tokens.data() + begin, static_cast<size_t>(std::min(end - begin, count_max))};
-  }
-  Role role() const { return computed() < prompt_size() ? Role::kPrompt : Role::kGenerated; }
-  // Only its newest token is missing from the cache.
-  bool writes() const {
-    return computed() + 1 == static_cast<int64_t>(tokens.size()) && generated() > 0;
-  }
-
-  const RequestId id;
-  const Request request;
-  Listener& listener;
-  Sampler sampler;
-  TextStream stream;
-  std::vector<Token> tokens;  // the prompt, then what was generated
-  std::unique_ptr<Sequence> sequence;
-  std::unique_ptr<PromptLookup> lookup;  // null: nothing is guessed
-  std::unique_ptr<DraftModel> model;     // null: it was not asked yet
-  Acceptance acceptance;
-  std::vector<Token> guess;  // in a step that may draft: the newest token, then what may follow
-  int64_t matched = 0;       // what stands behind that
-  bool by_model = false;     // the draft model guesses, not the text so far
-  int64_t drafted = 0;       // so many of what may follow are run
-  std::optional<DraftCount> drafts;
-  bool cancelled = false;
-  bool done = false;
-  int64_t submitted_ns = 0;
-  std::optional<int64_t> started_ns;  // first admitted
-  std::optional<int64_t> first_token_ns;
-};
+}  // namespace
 
 Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& attributor,
                RunnerOptions options)
@@ -66,7 +28,8 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       clock_(clock),
       attributor_(attributor),
       options_(options),
-      costs_(engine.options().logit_rows_max) {
+      costs_(engine.options().logit_rows_max),
+      scheduler_(scheduler_options(engine.options(), options)) {
   if (options_.draft_engine) {
     draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
                    static_cast<double>(engine.step_weight_bytes().count);
@@ -116,7 +79,7 @@ void Runner::cancel(RequestId id) {
 
 bool Runner::step() {
   drop_ended();
-  admit();
+  schedule();
   if (active_.empty()) return false;
   const bool ran = run_batch();
   drop_ended();
@@ -150,27 +113,6 @@ void Runner::drop_ended() {
   const auto is_done = [](const AnswerPtr& answer) { return answer->done; };
   std::erase_if(waiting_, is_done);
   std::erase_if(active_, is_done);
-}
-
-// First come, first served, as long as the prompt and one more block fit the cache.
-void Runner::admit() {
-  const int64_t active_max = engine_.options().logit_rows_max - options_.draft_rows;
-  while (!waiting_.empty() && active() < active_max) {
-    Answer& answer = *waiting_.front();
-    int64_t promised = 0;  // blocks that admitted prompts have not taken yet
-    for (const AnswerPtr& other : active_) {
-      promised += kv_blocks_for(static_cast<int64_t>(other->tokens.size())) -
-                  kv_blocks_for(other->computed());
-    }
-    const int64_t wanted = kv_blocks_for(static_cast<int64_t>(answer.tokens.size())) + 1;
-    const int64_t free = engine_.kv_blocks_free() - promised;
-    if (!active_.empty() && wanted > free) return;
-    answer.sequence = engine_.open();
-    if (!answer.started_ns) answer.started_ns = clock_.now_ns();
-    active_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
-    std::ranges::sort(active_, {}, [](const AnswerPtr& a) { return a->id; });
-  }
 }
 
 // Lets every answer guess, and decides how much of it the next step runs. A step that reads a
@@ -236,39 +178,26 @@ bool Runner::run_batch() {
   const double cpu_before = process_cpu_seconds();
   draft();
   while (true) {
-    std::vector<StepItem> items;
-    std::vector<Answer*> answers;
-    int64_t room = engine_.options().step_tokens_max;
-    for (const bool writers : {true, false}) {
-      for (const AnswerPtr& answer : active_) {
-        if (answer->writes() != writers || room == 0) continue;
-        const std::span<const Token> tokens = answer->next_tokens(room);
-        const int64_t after = answer->computed() + static_cast<int64_t>(tokens.size());
-        items.push_back({.sequence = answer->sequence.get(),
-                         .tokens = tokens,
-                         .role = answer->role(),
-                         .wants_logits = after >= static_cast<int64_t>(answer->tokens.size()),
-                         .wants_all_logits = answer->drafted > 0,
-                         .best_logits = answer->sampler.best_logits()});
-        answers.push_back(answer.get());
-        room -= static_cast<int64_t>(tokens.size());
-      }
-    }
-    const Status stepped = run_step(items, answers, cpu_before);
+    const Step step = next_step();
+    const Status stepped = run_step(step, cpu_before);
     if (stepped) {
-      after_step(items, answers);
+      after_step(step.items, step.answers);
       return true;
     }
     if (stepped.error().code == Code::kOverBudget) {
       // Guesses give way first: nothing may end or wait because of them.
       bool drafted = false;
-      for (Answer* answer : answers) {
+      for (Answer* answer : step.answers) {
         drafted |= std::exchange(answer->drafted, 0) > 0;
         drafted |= std::exchange(answer->model, nullptr) != nullptr;
       }
-      if (drafted || step_back_youngest()) continue;
+      if (drafted) continue;
+      if (const std::optional<size_t> victim = scheduler_.victim(step.described)) {
+        step_back(*victim);
+        continue;
+      }
     }
-    for (Answer* answer : answers) {
+    for (Answer* answer : step.answers) {
       if (stepped.error().code == Code::kOverBudget && answer->generated() > 0) {
         finish(*answer, FinishReason::kLength, "memory");
       } else {
@@ -279,31 +208,20 @@ bool Runner::run_batch() {
   }
 }
 
-Status Runner::run_step(std::span<const StepItem> items, std::span<Answer* const> answers,
-                        double cpu_before) {
-  const bool writes = std::ranges::all_of(answers, &Answer::writes);
+Status Runner::run_step(const Step& step, double cpu_before) {
+  const bool writes = std::ranges::all_of(step.answers, &Answer::writes);
   const int64_t start_ns = clock_.now_ns();
-  if (Status stepped = engine_.step(items); !stepped) return stepped;
+  if (Status stepped = engine_.step(step.items); !stepped) return stepped;
+  const Millis took = clock_.since(start_ns);
   int64_t tokens = 0;
-  for (const StepItem& item : items) tokens += static_cast<int64_t>(item.tokens.size());
-  if (writes) costs_.observe(tokens, clock_.since(start_ns));
-  last_batch_ = static_cast<int64_t>(items.size());
-  account(items, answers, process_cpu_seconds() - cpu_before);
+  for (const StepItem& item : step.items) tokens += static_cast<int64_t>(item.tokens.size());
+  if (writes) costs_.observe(tokens, took);
+  // A step with guesses says nothing about one without.
+  const bool drafted = writes && tokens > std::ssize(step.items);
+  scheduler_.observe(step.described, step.shares, drafted ? Millis{} : took);
+  last_batch_ = std::ssize(step.items);
+  account(step.items, step.answers, process_cpu_seconds() - cpu_before);
   return {};
-}
-
-// Frees the cache of the youngest answer but never of the only one. False when nobody can step
-// back.
-bool Runner::step_back_youngest() {
-  if (active_.size() < 2) return false;
-  AnswerPtr youngest = std::move(active_.back());
-  active_.pop_back();
-  youngest->sequence.reset();
-  youngest->lookup.reset();
-  youngest->model.reset();
-  youngest->guess.clear();
-  waiting_.push_front(std::move(youngest));
-  return true;
 }
 
 void Runner::account(std::span<const StepItem> items, std::span<Answer* const> answers,

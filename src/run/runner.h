@@ -1,8 +1,8 @@
 // run/runner.h - requests in, tokens out: whoever is here shares each step of the engine.
 //
-// A step holds one token of every answer that is being written, and fills the rest with prompts,
-// the oldest first. When the cache is full the youngest answer steps back, and is computed again
-// later in the same roles: every answer is what it would have been alone.
+// A step holds one token of every answer that is being written, and as much of the prompts as the
+// scheduler lets ride along (plan/plan.h). When the cache is full an answer steps back, and is
+// computed again later in the same roles: every answer is what it would have been alone.
 //
 // In a step that reads no prompt an answer may run guessed tokens behind its newest one. Each of
 // their rows is sampled as it would be without them, with the same draw, for as long as what comes
@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +20,7 @@
 #include "base/budget.h"
 #include "base/clock.h"
 #include "measure/measure.h"
+#include "plan/plan.h"
 #include "run/engine.h"
 #include "run/sampler.h"
 #include "run/speculate_pace.h"
@@ -36,6 +36,8 @@ struct Request {
   std::optional<Millis> deadline;     // since submit()
   bool ignore_end = false;            // go on after an end token (benchmarks)
   std::vector<Token> shown{};         // control tokens whose text is part of the answer
+  int32_t priority = 0;               // higher goes first, and may take a lower one's place
+  std::string key;                    // whose it is: keys get equal shares. Empty: nobody's
   Millis load;                        // what loading the model for this request took, for the bill
 };
 
@@ -70,6 +72,8 @@ class Listener {
   virtual void on_finish(std::string_view text, const Finish& finish) = 0;
   // Prompt tokens done so far, of all of them.
   virtual void on_prefill(int64_t done, int64_t total) {}
+  // It got a place among those that share the steps, or gave it up for others for a while.
+  virtual void on_place(bool active) {}
 };
 
 using RequestId = uint64_t;
@@ -80,6 +84,8 @@ struct RunnerOptions {
   int64_t draft_rows = 0;
   // A smaller model of the same vocabulary that guesses where the text so far does not. None: null.
   Engine* draft_engine = nullptr;
+  // While answers are being written, prompts are read in pieces that keep a step below this.
+  Millis inter_token{150};
 };
 
 // Rows that are worth keeping: the most guessed tokens of one answer in a step.
@@ -110,19 +116,26 @@ class Runner {
   int64_t active() const { return static_cast<int64_t>(active_.size()); }
   // Of the last step: how many answers took part.
   int64_t last_batch() const { return last_batch_; }
+  const Scheduler& scheduler() const { return scheduler_; }
 
  private:
   struct Answer;
   using AnswerPtr = std::unique_ptr<Answer>;
 
+  struct Step;
+
   void drop_ended();
-  void admit();
+  std::vector<ScheduledAnswer> describe() const;
+  void schedule();
+  AnswerPtr take(size_t described);
+  void admit(size_t described);
+  void step_back(size_t described);
+  Step next_step();
   void draft();
   Proposal guess(Answer& answer);
   void ask_draft_model(Answer& answer);
   bool run_batch();
-  Status run_step(std::span<const StepItem> items, std::span<Answer* const> answers,
-                  double cpu_before);
+  Status run_step(const Step& step, double cpu_before);
   void after_step(std::span<const StepItem> items, std::span<Answer* const> answers);
   void write(Answer& answer, int64_t row);
   void write_token(Answer& answer, int64_t row);
@@ -131,7 +144,6 @@ class Runner {
                double cpu_seconds);
   void finish(Answer& answer, FinishReason reason, std::string_view cause,
               std::optional<Error> error = std::nullopt);
-  bool step_back_youngest();
 
   Engine& engine_;
   Budget& budget_;
@@ -139,8 +151,9 @@ class Runner {
   Attributor& attributor_;
   const RunnerOptions options_;
   StepCosts costs_;
-  std::deque<AnswerPtr> waiting_;
-  std::vector<AnswerPtr> active_;  // in order of arrival
+  Scheduler scheduler_;
+  std::vector<AnswerPtr> waiting_;  // in order of arrival
+  std::vector<AnswerPtr> active_;   // in order of arrival
   RequestId next_id_ = 1;
   int64_t last_batch_ = 0;
   double draft_share_ = 0;  // of a step of one token, what one of the draft model takes
