@@ -3,6 +3,8 @@
 //
 //   Scheduler  what an engine's next step does (schedule.h), and what it would do with a trace
 //              (replay.h)
+//   Residency  which models are in memory, and who goes for whom (residency.h); the same with a
+//              trace (replay_residency.h)
 //
 // Pure functions over plain structs: the same ones serve a start-up, a model that is only a row in
 // a catalogue, and a simulated machine. To add another resource: its own struct and function here,
@@ -23,8 +25,10 @@
 #include "base/budget.h"
 #include "base/result.h"
 #include "base/unit.h"
-#include "plan/replay.h"    // IWYU pragma: export
-#include "plan/schedule.h"  // IWYU pragma: export
+#include "plan/replay.h"            // IWYU pragma: export
+#include "plan/replay_residency.h"  // IWYU pragma: export
+#include "plan/residency.h"         // IWYU pragma: export
+#include "plan/schedule.h"          // IWYU pragma: export
 
 namespace ration {
 

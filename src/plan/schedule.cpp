@@ -5,7 +5,8 @@
 //           Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve", sec. 4 (prompts in
 //           chunks beside the tokens that are written); Sheng et al. 2024, "Fairness in Serving
 //           Large Language Models", algorithm 2 (virtual token counters)
-// Computes  chunk = (inter_token - time of the writers) / time of a read token;
+// Computes  chunk = max(inter_token - write, write / 2) / read, where write is what the writers
+//           take alone and read what a token of a prompt takes;
 //           served(key) += read + 2 generated, lifted to the least of those present when the key
 //           comes back; order: priority and patience, who was begun, served(key), due time
 // Departs   the chunk follows measured times instead of a profile made beforehand. Counters are
@@ -211,7 +212,8 @@ int64_t Scheduler::chunk_beside(int64_t writers) const {
   if (writers == 0) return options_.step_tokens_max;
   const double each = times_.read_token().count;
   if (each <= 0) return options_.chunk_min;
-  const double left = options_.inter_token.count - times_.write(writers).count;
+  const double alone = times_.write(writers).count;
+  const double left = std::max(options_.inter_token.count - alone, alone / 2);
   const auto chunk = static_cast<int64_t>(std::clamp(left / each, 0.0, 1e9));
   return std::max(chunk / kChunkRound * kChunkRound, options_.chunk_min);
 }

@@ -68,8 +68,9 @@ struct SchedulerOptions {
   int64_t step_tokens_max = 128;  // of one step
   int64_t block_tokens = 32;      // the cache is taken in blocks of so many tokens
   // While answers are being written, as much of a prompt rides along as keeps the step below this.
+  // Where the answers alone take that long, prompts get half their time, and so many tokens at
+  // least: so that they get on.
   Millis inter_token{150};
-  // and at least so many tokens, so that prompts get on when the answers alone take longer.
   int64_t chunk_min = 16;
   // What a key is charged for a generated token; one of a prompt counts 1.
   double generated_weight = 2;

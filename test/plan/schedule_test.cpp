@@ -9,8 +9,6 @@
 namespace ration {
 namespace {
 
-using Move = ScheduleMove::Kind;
-
 // About what a model of 1.5B takes on two cores.
 constexpr StepCostModel kCosts{.step = Millis{50}, .read = Millis{4}, .write = Millis{2}};
 constexpr SchedulerOptions kOptions{.answers_max = 8, .step_tokens_max = 128};
@@ -197,11 +195,12 @@ TEST(Scheduler, no_two_moves_undo_each_other) {
     for (int moves = 0;; ++moves) {
       ASSERT_LT(moves, 12) << round;
       const ScheduleMove move = scheduler.next_move(Millis{9000}, answers, free);
-      if (move.kind == Move::kNone) break;
+      if (move.kind == ScheduleMove::Kind::kNone) break;
       ScheduledAnswer& answer = answers[move.answer];
-      ASSERT_EQ(answer.active, move.kind == Move::kStepBack);
-      if (move.kind == Move::kStepBack) free += (std::exchange(answer.computed, 0) + 31) / 32;
-      answer.active = move.kind == Move::kAdmit;
+      ASSERT_EQ(answer.active, move.kind == ScheduleMove::Kind::kStepBack);
+      if (move.kind == ScheduleMove::Kind::kStepBack)
+        free += (std::exchange(answer.computed, 0) + 31) / 32;
+      answer.active = move.kind == ScheduleMove::Kind::kAdmit;
     }
     // Somebody has a place.
     ASSERT_TRUE(std::ranges::any_of(answers, &ScheduledAnswer::active));
