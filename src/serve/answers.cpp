@@ -128,6 +128,7 @@ void Answers::begin(const Face& face, HttpRequest request,
   Preparer::Job job{.key = key,
                     .face = &face,
                     .body = std::move(request.body),
+                    .share = std::move(request.credential),
                     .arrived_ns = answer.arrived_ns,
                     .gone = answer.gone,
                     .memory = std::move(request.memory)};

@@ -17,6 +17,8 @@ namespace ration {
 
 // The most answers one request may want: prompts times choices of each.
 inline constexpr int64_t kChoicesMax = 128;
+// Priorities go from the negative of this.
+inline constexpr int64_t kPriorityMax = 100;
 
 // Functions that the model may ask its caller to run.
 struct AskedTools {
@@ -52,6 +54,7 @@ struct Ask {
   std::vector<std::string> stops;
   std::optional<int64_t> tokens_max;
   std::optional<Millis> deadline;  // since the request came
+  int32_t priority = 0;
   bool ignore_end = false;
   int64_t choices = 1;        // answers to each prompt
   std::string repeated_json;  // members of an object that the answer repeats, or ""

@@ -30,6 +30,15 @@ SteadyTime::duration span_of(Millis span) {
 
 std::string text_of(boost::beast::string_view view) { return {view.data(), view.size()}; }
 
+std::string credential_of(std::string_view authorization, std::string_view api_key) {
+  const size_t space = authorization.find(' ');
+  const std::string_view scheme = authorization.substr(0, space);
+  if (space == std::string_view::npos || !boost::beast::iequals(scheme, "bearer")) {
+    return std::string(api_key);
+  }
+  return std::string(authorization.substr(space + 1));
+}
+
 class ConnectionExchange final : public Exchange {
  public:
   ConnectionExchange(std::weak_ptr<Connection> connection, uint64_t serial)
@@ -229,6 +238,8 @@ void Connection::dispatch() {
                       .path = decoded_path(text_of(message.target())),
                       .host = text_of(message[http::field::host]),
                       .origin = text_of(message[http::field::origin]),
+                      .credential = credential_of(text_of(message[http::field::authorization]),
+                                                  text_of(message["x-api-key"])),
                       .body = std::move(message.body()),
                       .memory = std::move(body_memory_),
                       .id = id_};

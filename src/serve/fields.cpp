@@ -70,10 +70,19 @@ Problem read_limits(std::string_view param, const Json& value, Reading& reading)
   for (const auto& [key, item] : value.items()) {
     if (item.is_null()) continue;
     const std::string name = fmt::format("{}.{}", param, key);
-    if (key != "max_ms") return unknown(name, key, std::array<std::string, 1>{"max_ms"});
-    double ms = 0;
-    if (Problem problem = read_number(name, item, 0, kDeadlineMsMax, ms)) return problem;
-    reading.ask.deadline = Millis{ms};
+    if (key == "max_ms") {
+      double ms = 0;
+      if (Problem problem = read_number(name, item, 0, kDeadlineMsMax, ms)) return problem;
+      reading.ask.deadline = Millis{ms};
+    } else if (key == "priority") {
+      int64_t priority = 0;
+      if (Problem problem = read_integer(name, item, -kPriorityMax, kPriorityMax, priority)) {
+        return problem;
+      }
+      reading.ask.priority = static_cast<int32_t>(priority);
+    } else {
+      return unknown(name, key, std::array<std::string, 2>{"max_ms", "priority"});
+    }
   }
   return {};
 }

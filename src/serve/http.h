@@ -42,6 +42,8 @@ struct HttpRequest {
   std::string path;    // without the query; %XX decoded
   std::string host;    // the Host header, as sent; "" when absent
   std::string origin;  // the Origin header; "" when absent
+  // Who the client says it is: the bearer token of Authorization, or X-Api-Key; "" when absent.
+  std::string credential;
   std::string body;
   Charge memory;   // the body's bytes, when there are many
   std::string id;  // unique; the answer carries it as x-request-id

@@ -118,7 +118,8 @@ std::vector<Request> requests_of(Ask& ask, const Prompts& prompts, const OutputO
                   .stops = std::move(ask.stops),
                   .tokens_max = ask.tokens_max,
                   .deadline = ask.deadline,
-                  .ignore_end = ask.ignore_end};
+                  .ignore_end = ask.ignore_end,
+                  .priority = ask.priority};
   if (output.split_thinking || !output.tool_names.empty()) request.shown = served.traits.marks;
   std::vector<Request> requests;
   for (const std::vector<Token>& prompt : prompts) {
@@ -212,6 +213,9 @@ void Preparer::work() {
     }
     if (job.gone && *job.gone) continue;
     Prepared result = prepare(*job.face, job.body, job.arrived_ns, clock_, options_, rng_);
+    if (auto* answer = std::get_if<PreparedAnswer>(&result)) {
+      for (Request& request : answer->requests) request.key = job.share;
+    }
     std::string().swap(job.body);
     job.memory.release();
     done_(job, std::move(result));

@@ -52,6 +52,7 @@ class Preparer {
     uint64_t key = 0;
     const Face* face = nullptr;
     std::string body;
+    std::string share;  // whose request it is: Request::key
     int64_t arrived_ns = 0;
     std::shared_ptr<const std::atomic<bool>> gone;  // then it is dropped
     Charge memory;                                  // of the body, held as long as it is

@@ -50,10 +50,12 @@ TEST(OpenAiChat, takes_every_field_it_knows) {
       "user":"u","metadata":{},"store":false,"response_format":{"type":"text"},
       "tools":[],"tool_choice":"none",
       "parallel_tool_calls":true,"chat_template_kwargs":{"enable_thinking":false},
-      "service_tier":"auto","modalities":["text"],"ration":{"max_ms":1500},"ignore_eos":true)");
+      "service_tier":"auto","modalities":["text"],
+      "ration":{"max_ms":1500,"priority":-3},"ignore_eos":true)");
   EXPECT_EQ(chat.model, "m");
   EXPECT_TRUE(chat.stream && chat.include_usage && chat.logprobs && chat.ignore_end);
   EXPECT_EQ(chat.tokens_max, 7);
+  EXPECT_EQ(chat.priority, -3);
   EXPECT_FLOAT_EQ(chat.sampler.temperature, 0.5f);
   EXPECT_FLOAT_EQ(chat.sampler.top_p, 0.9f);
   EXPECT_EQ(chat.sampler.top_k, 5);
@@ -155,6 +157,8 @@ TEST(OpenAiChat, names_the_field_with_a_wrong_value) {
        "tools[0].function.parameters"},
       {R"(,"ration":5)", "ration"},
       {R"(,"ration":{"max_ms":-1})", "ration.max_ms"},
+      {R"(,"ration":{"priority":101})", "ration.priority"},
+      {R"(,"ration":{"priority":0.5})", "ration.priority"},
   };
   for (const auto& [fields, param] : cases) {
     const ApiError error = refused(fields);
