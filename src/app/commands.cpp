@@ -12,6 +12,8 @@ constexpr std::array kCommands{
     Command{"chat", "[MODEL]", "talk with a model; Ctrl-C stops the answer, /help lists commands",
             0, 1, run_chat},
     Command{"serve", "[MODEL]", "answer the OpenAI chat API over HTTP", 0, 1, run_serve},
+    Command{"top", "[URL]", "watch a running server: answers, memory, tokens a second, joules", 0,
+            1, run_top},
     Command{"pull", "[MODEL]", "fetch a model and keep it", 0, 1, run_pull},
     Command{"list", "", "models on this machine, and those that can be pulled", 0, 0, run_list},
     Command{"show", "[MODEL]", "family, shapes, quantisation, template and licence of a model", 0,

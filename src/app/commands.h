@@ -56,6 +56,7 @@ Result<int> run_template(const Settings& settings);
 Result<int> run_perplexity(const Settings& settings);
 Result<int> run_bench(const Settings& settings);
 Result<int> run_doctor(const Settings& settings);
+Result<int> run_top(const Settings& settings);
 Result<int> run_config(const Settings& settings);
 Result<int> run_completion(const Settings& settings);
 

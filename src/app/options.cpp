@@ -230,12 +230,20 @@ constexpr std::array kOptions{
              s.tune = true;
              return {};
            }},
-    Option{"--host", "ADDRESS", "address to listen on (default 127.0.0.1)", "serve",
+    Option{"--every", "TIME", "how often to look (default 1s)", "top",
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Millis> millis = parse_millis(v);
+             if (!millis) return millis.error();
+             if (millis->count < 100) return Error{Code::kInvalid, "wanted at least 100ms"};
+             s.every = *millis;
+             return {};
+           }},
+    Option{"--host", "ADDRESS", "address to listen on (default 127.0.0.1)", "serve top",
            [](Settings& s, std::string_view v) -> Status {
              s.host = v;
              return {};
            }},
-    Option{"-p,--port", "N", "port to listen on; 0 picks a free one (default 11500)", "serve",
+    Option{"-p,--port", "N", "port to listen on; 0 picks a free one (default 11500)", "serve top",
            [](Settings& s, std::string_view v) { return put_number(v, 0, 65535, s.port); }},
     Option{"--sequences-max", "N", "conversations answered at once (default 16)", "serve",
            [](Settings& s, std::string_view v) {

@@ -61,6 +61,9 @@ struct Settings {
   // doctor
   bool tune = false;
 
+  // top
+  Millis every{1000};
+
   // serve
   std::string host = "127.0.0.1";
   int port = 11500;

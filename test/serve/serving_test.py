@@ -187,6 +187,18 @@ class Metrics(ProgramTest):
         self.assertEqual(buckets, sorted(buckets))
 
 
+    def test_top_shows_them(self):
+        server = Server(self)
+        server.text("hello", 5)
+        url = f"127.0.0.1:{server.port}"
+        shown = self.run_program("top", url)
+        self.assertEqual(shown.code, DONE, shown.err)
+        self.assertRegex(shown.out, rf"^ration at http://{url}, up \d+ s: qwen2\nmemory ")
+        self.assertRegex(shown.out, r"\nrequests  200: 1; left before the end: 0\n$")
+        self.assertRegex(shown.out, r"first token [\d.]+ m?s / [\d.]+ m?s, between tokens")
+        server.stop()
+        self.assertEqual(self.run_program("top", url).code, 5)
+
     def test_the_board_and_the_table_of_names_are_the_servers(self):
         root = pathlib.Path(__file__).resolve().parents[2]
         server = Server(self)

@@ -198,4 +198,19 @@ Status fetch_by_url(const UrlJob& job, Partial& partial, Reporter& reporter) {
   return Fetch(job, partial, reporter).run();
 }
 
+Result<std::string> fetch_text(const std::string& url, Bytes most, const Clock& clock) {
+  std::string text;
+  const HttpHandler handler{.on_body = [&](std::span<const std::byte> bytes) -> Status {
+    if (static_cast<int64_t>(text.size() + bytes.size()) > most.count) {
+      return Error{Code::kNetwork,
+                   fmt::format("the answer of {} is longer than {}", url_host(url), to_text(most))};
+    }
+    text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return {};
+  }};
+  const HttpOutcome outcome = http_get({.url = url}, handler, clock);
+  if (outcome.error) return *outcome.error;
+  return text;
+}
+
 }  // namespace ration

@@ -191,6 +191,10 @@ class Store {
   std::unique_ptr<State> state_;
 };
 
+// A short text by GET, of this machine's own server or another. kNetwork when it cannot be had, or
+// is longer than `most`.
+Result<std::string> fetch_text(const std::string& url, Bytes most, const Clock& clock);
+
 // Renders progress as text: one line that is redrawn on a terminal, a line every ten per cent or
 // half minute elsewhere. single-thread.
 class ProgressLine {
