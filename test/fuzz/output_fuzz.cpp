@@ -26,7 +26,8 @@ AnswerChoice parse_in_steps(const ChatTraits& traits, std::string_view text, siz
 void check_output(const ChatTraits& traits, std::string_view text, size_t step) {
   const AnswerChoice whole = parse_in_steps(traits, text, text.size() + 1);
   const AnswerChoice cut = parse_in_steps(traits, text, step);
-  CHECK(whole.text == cut.text && whole.reasoning == cut.reasoning, whole.text, cut.text);
+  CHECK(whole.text == cut.text, whole.text + " | " + cut.text);
+  CHECK(whole.reasoning == cut.reasoning, whole.reasoning + " | " + cut.reasoning);
   CHECK(whole.calls.size() == cut.calls.size());
   for (size_t i = 0; i < whole.calls.size(); ++i) {
     CHECK(whole.calls[i].arguments == cut.calls[i].arguments);

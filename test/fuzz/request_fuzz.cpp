@@ -17,9 +17,8 @@ namespace {
 
 constexpr int32_t kVocabulary = 1000;
 
-const std::array kFaces{&kOpenAiChat,     &kOpenAiText,      &kAnthropicMessages,
-                        &kAnthropicCount, &kOpenAiResponses, &kOllamaChat,
-                        &kOllamaGenerate};
+const std::array kFaces{&kOpenAiChat,      &kOpenAiText, &kAnthropicMessages, &kAnthropicCount,
+                        &kOpenAiResponses, &kOllamaChat, &kOllamaGenerate};
 
 void check_refusal(const Face& face, const ApiError& error) {
   CHECK(error.status == 400 && !error.code.empty() && !error.message.empty());

@@ -98,7 +98,7 @@ Problem no_images(std::string_view param, const Json& value, Reading&) {
   return only(param, value, Json::array());
 }
 
-constexpr std::array kShared{
+constexpr std::array kOllamaFields{
     Field{"model", [](auto p, auto& v, auto& r) { return read_common("model", p, v, r); }},
     Field{"stream", [](auto p, auto& v, auto& r) { return read_common("stream", p, v, r); }},
     Field{"ration", [](auto p, auto& v, auto& r) { return read_common("ration", p, v, r); }},
@@ -170,8 +170,8 @@ std::variant<Ask, ApiError> read_ollama(std::string_view body, const AskDefaults
   const Json& object = std::get<Json>(parsed);
   Reading reading{.ask = {.sampler = defaults.sampler, .stream = true}, .defaults = defaults};
   Problem problem =
-      chats ? read_fields(object, "", {kShared, kChatOnly}, {}, reading)
-            : read_fields(object, "", {kShared, kGenerateOnly}, kGenerateRefused, reading);
+      chats ? read_fields(object, "", {kOllamaFields, kChatOnly}, {}, reading)
+            : read_fields(object, "", {kOllamaFields, kGenerateOnly}, kGenerateRefused, reading);
   if (!problem && reading.top_logprobs && !reading.ask.logprobs) {
     problem = conflict("top_logprobs", "only with \"logprobs\": true");
   }

@@ -42,7 +42,7 @@ Problem read_limit(std::string_view param, const Json& value, std::optional<int6
   return {};
 }
 
-constexpr std::array kShared{
+constexpr std::array kOpenAiRows{
     Field{"stream_options", read_stream_options},
     Field{"max_tokens", [](auto p, auto& v, auto& r) { return read_limit(p, v, r.max_tokens); }},
     Field{"max_completion_tokens",
@@ -71,7 +71,7 @@ void append_chat_token(std::string& out, std::string_view bytes, float logprob) 
 
 }  // namespace
 
-const Fields kOpenAiFields = kShared;
+const Fields kOpenAiFields = kOpenAiRows;
 
 Problem read_effort(std::string_view param, const Json& value, Reading& reading) {
   for (std::string_view known : {"none", "minimal", "low", "medium", "high", "xhigh", "max"}) {
