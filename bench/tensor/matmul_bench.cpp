@@ -93,9 +93,10 @@ void multiply(benchmark::State& state, const Case& c) {
 }
 
 // One layer of one token: `heads` query heads on one kv head, all segments of its context.
-void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t head_size,
-            int64_t positions) {
-  const int64_t block_halves = 2 * 32 * head_size;  // keys, then values
+void attend(benchmark::State& state, const Kernels* set, KvType type, int64_t heads,
+            int64_t head_size, int64_t positions) {
+  const int64_t key_bytes = kv_key_bytes(type, head_size);
+  const int64_t block_halves = (key_bytes + kv_value_bytes(type, head_size)) / 2;
   const int64_t blocks = (positions + 31) / 32;
   Rng rng(3);
   std::vector<uint16_t> cache(static_cast<size_t>(blocks * block_halves));
@@ -112,8 +113,9 @@ void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t 
                             .tokens = 1,
                             .heads = heads,
                             .head_size = head_size,
+                            .type = type,
                             .blocks = table.data(),
-                            .value_offset = block_halves,  // in bytes: half a block
+                            .value_offset = key_bytes,
                             .position = positions - 1,
                             .scale = 0.1f,
                             .out = out.data(),
@@ -126,7 +128,7 @@ void attend(benchmark::State& state, const Kernels* set, int64_t heads, int64_t 
     }
   }
   state.counters["GB/s"] =
-      benchmark::Counter(static_cast<double>(state.iterations() * positions * head_size * 4) / 1e9,
+      benchmark::Counter(static_cast<double>(state.iterations() * blocks * block_halves * 2) / 1e9,
                          benchmark::Counter::kIsRate);
 }
 
@@ -158,10 +160,13 @@ void register_all() {
       }
     }
     for (auto [heads, size] : {std::pair{3, 64}, {6, 128}, {1, 128}, {4, 256}}) {
-      const std::string name =
-          "attend/" + isa + "/heads" + std::to_string(heads) + "x" + std::to_string(size);
-      benchmark::RegisterBenchmark(
-          name.c_str(), [=](benchmark::State& state) { attend(state, set, heads, size, 2048); });
+      for (const KvType type : {KvType::kF16, KvType::kInt8}) {
+        const std::string name =
+            fmt::format("attend/{}/{}/heads{}x{}", isa, kv_type_name(type), heads, size);
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+          attend(state, set, type, heads, size, 2048);
+        });
+      }
     }
   }
 }

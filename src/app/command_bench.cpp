@@ -72,8 +72,8 @@ class Bench {
         settings_(settings),
         rng_(settings.seed.value_or(1)),
         arithmetic_(arithmetic_of(session.model->network())),
-        cached_token_bytes_(static_cast<double>(
-            Engine::kv_block_bytes(session.model->network()).count / kKvBlockTokens)) {}
+        cached_token_bytes_(
+            static_cast<double>(session.engine->kv_block_bytes().count / kKvBlockTokens)) {}
 
   Result<BenchReport> run();
 

@@ -71,6 +71,15 @@ constexpr std::array kOptions{
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{1}, kTokensMax, s.context);
            }},
+    Option{"--kv", "f16|int8",
+           "how keys and values are kept: int8 holds nearly twice the context (default: f16)",
+           kModelCommands,
+           [](Settings& s, std::string_view v) -> Status {
+             const Result<KvType> type = parse_kv_type(v);
+             if (!type) return type.error();
+             s.kv = *type;
+             return {};
+           }},
     Option{"-n,--max-tokens", "N", "most tokens of an answer", kSampling,
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{0}, kTokensMax, s.max_tokens);

@@ -39,7 +39,8 @@ Bytes resident_now(const Files& files) {
 }
 
 // What of a model the plan depends on.
-ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool context_stated) {
+ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool context_stated,
+                  KvType kv_type) {
   const Network& network = session.model->network();
   const auto windows = [&](const Stage& stage) {
     const auto* attention = std::get_if<AttentionStage>(&stage);
@@ -57,6 +58,7 @@ ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool contex
           .heads = network.heads,
           .kv_heads = network.kv_heads,
           .head_size = network.head_size,
+          .kv_type = kv_type,
           .width = network.width,
           .inner = network.inner,
           .vocabulary = network.vocabulary,
@@ -79,7 +81,8 @@ struct EnginePlan {
 Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
                                const SessionNeeds& needs) {
   const int threads = session.pool.threads();
-  const ModelCost model = cost_of(session, needs, settings.context > 0);
+  const KvType kv_type = settings.kv;
+  const ModelCost model = cost_of(session, needs, settings.context > 0, kv_type);
   MemoryNeeds memory{.limit = session.budget.hard(),
                      .program = session.program.bytes() + session.draft_bytes(),
                      .context = settings.context,
@@ -111,6 +114,7 @@ Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
                       .step_tokens = std::max(plan->step_tokens, needs.sequences),
                       .logit_rows = memory.logit_rows});
   options.kv_tokens = plan->kv_tokens;
+  options.kv_type = kv_type;
   return EnginePlan{options, draft_rows};
 }
 
@@ -354,10 +358,10 @@ Result<std::shared_ptr<const Model>> Session::load_model(const Settings& setting
 
 std::string Session::summary() const {
   const EngineOptions& options = engine->options();
-  return fmt::format("{}: context {} of {} tokens, {} of {} in use, {} threads, {}", name,
+  return fmt::format("{}: context {} of {} tokens in {}, {} of {} in use, {} threads, {}", name,
                      options.context, model->network().context_trained,
-                     to_text(budget.report().used_total), to_text(budget.hard()), pool.threads(),
-                     kernels->isa);
+                     kv_type_name(options.kv_type), to_text(budget.report().used_total),
+                     to_text(budget.hard()), pool.threads(), kernels->isa);
 }
 
 Result<std::string> read_input(const std::string& path) {

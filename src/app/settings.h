@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unit.h"
@@ -13,6 +14,14 @@ namespace ration {
 
 // Whether tokens are guessed ahead, and how.
 enum class Speculate : uint8_t { kAuto, kNgram, kOff };
+
+// What keys and values may be kept as, by name: f16 or int8.
+inline Result<KvType> parse_kv_type(std::string_view text) {
+  for (const KvType type : {KvType::kF16, KvType::kInt8}) {
+    if (text == kv_type_name(type)) return type;
+  }
+  return Error{Code::kInvalid, "found '" + std::string(text) + "', wanted f16 or int8"};
+}
 
 struct Settings {
   std::string command;
@@ -24,6 +33,7 @@ struct Settings {
   std::optional<Bytes> disk;    // none: the configuration's, else what the disk has free
   int threads = 0;              // 0: the CPUs this process may use
   int64_t context = 0;          // 0: what the model allows and the budget holds
+  KvType kv = KvType::kF16;     // what keys and values are kept as
   std::optional<int64_t> max_tokens;
   std::optional<Millis> deadline;
 

@@ -8,7 +8,6 @@ namespace ration {
 namespace {
 
 constexpr int64_t kPageBytes = 4096;
-constexpr int64_t kHalfBytes = 2;
 constexpr int64_t kFloatBytes = 4;
 // Sums and products stop here, so that a file's absurd numbers end in a refusal, not in overflow.
 constexpr int64_t kHuge = int64_t{1} << 60;
@@ -46,8 +45,9 @@ int64_t group_block_bytes(const ModelCost& model, int64_t layers) {
   if (layers <= 0) return 0;
   // Values stand in whole vectors.
   const int64_t columns = sum(model.head_size, (16 - model.head_size % 16) % 16);
-  const int64_t bytes =
-      product(layers, model.kv_heads, sum(model.head_size, columns), kPlanBlockTokens, kHalfBytes);
+  const int64_t head = sum(product(sum(model.head_size, columns), kv_element_bytes(model.kv_type)),
+                           2 * kv_scale_bytes(model.kv_type));
+  const int64_t bytes = product(layers, model.kv_heads, head, kPlanBlockTokens);
   return std::max(kPageBytes, (bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
 }
 

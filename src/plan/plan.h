@@ -29,6 +29,7 @@
 #include "plan/replay_residency.h"  // IWYU pragma: export
 #include "plan/residency.h"         // IWYU pragma: export
 #include "plan/schedule.h"          // IWYU pragma: export
+#include "tensor/kernels.h"
 
 namespace ration {
 
@@ -52,6 +53,7 @@ struct ModelCost {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_size = 0;
+  KvType kv_type = KvType::kF16;
   int64_t width = 0;
   int64_t inner = 0;  // of the widest feed-forward layer
   int64_t vocabulary = 0;
@@ -92,8 +94,8 @@ struct MemoryPlan {
   Bytes of(Tag tag) const { return by_tag[static_cast<size_t>(tag)]; }
 };
 
-// A block of 32 tokens of all layers: layers x (key, value) x kv_heads x head_size x F16, in whole
-// pages.
+// A block of 32 tokens of all layers: layers x (key, value) x kv_heads x head_size x the bytes of
+// the type and its scales, in whole pages.
 Bytes kv_block_bytes(const ModelCost& model);
 
 // What conversations that hold so many tokens together keep of them at most. Of a conversation,

@@ -182,6 +182,7 @@ void Attention::finish(const Piece& piece, int64_t slot) {
     float* attended = context_.workspace.attended + (token * network.heads + head) * size;
     const float inverse = 1 / partial.total[row];
     for (int64_t i = 0; i < size; ++i) attended[i] = partial.out[row * columns_ + i] * inverse;
+    if (turns_heads(context_.kv.groups.front().shape)) turn_head(attended, size);
   }
 }
 

@@ -119,6 +119,7 @@ class Engine {
   const EngineWork& work() const { return work_; }
   int64_t kv_blocks_free() const;
   int64_t kv_blocks_max() const;
+  Bytes kv_block_bytes() const { return kv_block_bytes(model_->network(), options_.kv_type); }
   // Weight bytes that a step reads at least once, whatever its batch, where whole logits are
   // wanted; and what the last step read, of the output matrix only what it looked at.
   Bytes step_weight_bytes() const;

@@ -218,6 +218,8 @@ void Pass::rotate_and_store(const AttentionStage& stage, int64_t layer, int work
 // piece: a query head, then a key head, then a value head.
 void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int64_t piece,
                       int worker) {
+  const KvPlace place = kv_.places[static_cast<size_t>(layer)];
+  const KvShape& shape = kv_.groups[place.group].shape;
   const int64_t size = network_.head_size;
   const Rope& rope = network_.ropes[stage.rope];
   const auto pairs = static_cast<int64_t>(rope.frequencies.size());
@@ -229,18 +231,19 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
                     space_.sines[stage.rope] + t * pairs, pairs, rope.interleaved);
   };
   if (piece < network_.heads) {
-    turn(space_.query + (t * network_.heads + piece) * size, stage.query_norm);
+    float* x = space_.query + (t * network_.heads + piece) * size;
+    turn(x, stage.query_norm);
+    if (turns_heads(shape)) turn_head(x, size);
     return;
   }
   const bool is_key = piece < network_.heads + network_.kv_heads;
   const int64_t head = piece - network_.heads - (is_key ? 0 : network_.kv_heads);
   float* x = (is_key ? space_.key : space_.value) + (t * network_.kv_heads + head) * size;
   if (is_key) turn(x, stage.key_norm);
+  if (turns_heads(shape)) turn_head(x, size);
   const BatchToken& token = batch_[static_cast<size_t>(t)];
-  const KvPlace place = kv_.places[static_cast<size_t>(layer)];
   std::byte* block = token.tables[place.group][token.position / kKvBlockTokens];
-  store_cached(kernels_, kv_.groups[place.group].shape, place.layer, head, is_key, x,
-               token.position, block);
+  store_cached(kernels_, shape, place.layer, head, is_key, x, token.position, block);
 }
 
 void Pass::run(const FeedForwardStage& stage) {

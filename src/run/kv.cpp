@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/file.h"
 
@@ -15,6 +16,22 @@ constexpr int64_t kPageBytes = 4096;
 
 int64_t stride_of(const KvShape& shape) {
   return (shape.block_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+
+// n numbers to int8, `step` apart, with the scale they share.
+void store_int8(const float* x, int64_t n, int64_t step, int8_t* out, uint16_t* scale) {
+  constexpr float kMost = 127;
+  constexpr float kRound = 3 << 22;  // adding it leaves no place for a fraction
+  float largest = 0;
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(x[i]));
+  *scale = f32_to_f16(largest / kMost);
+  const float unit = f16_to_f32(*scale);
+  // A unit that F16 cannot hold: numbers too small to matter, or none at all.
+  const float inverse = unit > 0 && std::isfinite(unit) ? 1 / unit : 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float quant = std::max(-kMost, std::min(kMost, x[i] * inverse));  // 127 for a NaN
+    out[i * step] = static_cast<int8_t>(quant + kRound - kRound);
+  }
 }
 
 }  // namespace
@@ -52,6 +69,12 @@ void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, i
   const int64_t first = is_key ? slot : slot * attend_columns_of(size);
   std::byte* numbers =
       block + (is_key ? shape.key_offset(layer, head) : shape.value_offset(layer, head));
+  if (shape.type == KvType::kInt8) {
+    auto* quants = reinterpret_cast<int8_t*>(numbers);
+    auto* scales = reinterpret_cast<uint16_t*>(
+        numbers + kKvBlockTokens * (is_key ? size : attend_columns_of(size)));
+    return store_int8(x, size, step, quants + first, scales + slot);
+  }
   if (shape.type == KvType::kF32) {
     auto* out = reinterpret_cast<float*>(numbers) + first;
     for (int64_t i = 0; i < size; ++i) out[i * step] = x[i];
@@ -65,6 +88,21 @@ void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, i
     kernels.to_f16(x + i, count, halves.data());
     for (int64_t j = 0; j < count; ++j) out[(i + j) * step] = halves[static_cast<size_t>(j)];
   }
+}
+
+void turn_head(float* x, int64_t n) {
+  const int64_t run = n & -n;  // the largest power of two in it
+  const float scale = 1 / std::sqrt(static_cast<float>(run));
+  for (int64_t half = 1; half < run; half *= 2) {
+    for (int64_t begin = 0; begin < n; begin += 2 * half) {
+      for (float* p = x + begin; p < x + begin + half; ++p) {
+        const float sum = p[0] + p[half];
+        p[half] = p[0] - p[half];
+        p[0] = sum;
+      }
+    }
+  }
+  for (int64_t i = 0; i < n; ++i) x[i] *= scale;
 }
 
 Result<std::unique_ptr<KvPool>> KvPool::make(const KvShape& shape, int64_t blocks_max,

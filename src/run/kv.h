@@ -9,7 +9,11 @@
 //           who writes into a shared block copies it first.
 // Layout    one block = [layer][kv head][keys, values]: a head's keys as [head_size][32 tokens],
 //           so that scores of 32 tokens come out side by side, its values as
-//           [32 tokens][head_size in whole vectors].
+//           [32 tokens][head_size in whole vectors] (tensor/kernels.h, kv_key_bytes()).
+// Int8      Ashkboos et al. 2024, "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", sec. 4
+//           (keys and values turned by Hadamard matrices before they are rounded): queries and keys
+//           are turned alike, which leaves their products, and attention's results are turned back.
+//           A number is -127 to 127 times the scale of its head at its position.
 // Private to run/.
 #pragma once
 
@@ -31,20 +35,21 @@ struct KvShape {
   int64_t head_size = 0;
   KvType type = KvType::kF16;
 
-  int64_t key_bytes() const { return kKvBlockTokens * head_size * kv_element_bytes(type); }
-  int64_t value_bytes() const {
-    return kKvBlockTokens * attend_columns_of(head_size) * kv_element_bytes(type);
+  int64_t head_bytes() const {
+    return kv_key_bytes(type, head_size) + kv_value_bytes(type, head_size);
   }
-  int64_t head_bytes() const { return key_bytes() + value_bytes(); }
   int64_t block_bytes() const { return layers * kv_heads * head_bytes(); }
   // Byte offsets inside a block of one head's keys and values.
   int64_t key_offset(int64_t layer, int64_t head) const {
     return (layer * kv_heads + head) * head_bytes();
   }
   int64_t value_offset(int64_t layer, int64_t head) const {
-    return key_offset(layer, head) + key_bytes();
+    return key_offset(layer, head) + kv_key_bytes(type, head_size);
   }
 };
+
+// Queries, keys and values are turned before they are used, and results are turned back.
+constexpr bool turns_heads(const KvShape& shape) { return shape.type == KvType::kInt8; }
 
 // Layers whose blocks are taken and given back together.
 struct KvGroup {
@@ -69,6 +74,10 @@ inline constexpr int64_t kKvWindowSlack = kKvBlockTokens;
 // Writes the key or value x: [head_size] of one head at `position`, which lies in `block`.
 void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
                   bool is_key, const float* x, int64_t position, std::byte* block);
+
+// Turns a head by the Hadamard matrix of the largest power of two in n, over the square root of that
+// (done twice it is undone): outliers are spread over the others. x: [n], in place.
+void turn_head(float* x, int64_t n);
 
 constexpr int64_t kv_blocks_for(int64_t tokens) {
   return (tokens + kKvBlockTokens - 1) / kKvBlockTokens;

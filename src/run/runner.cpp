@@ -51,7 +51,7 @@ Result<RequestId> Runner::submit(Request request, Listener& listener) {
                  fmt::format("the prompt has {} tokens, the context holds {}", prompt, context)};
   }
   if (kv_blocks_for(prompt) > engine_.kv_blocks_max()) {
-    const Bytes block = Engine::kv_block_bytes(engine_.model().network());
+    const Bytes block = engine_.kv_block_bytes();
     return Error{Code::kOverBudget,
                  fmt::format("the prompt has {} tokens, the cache holds {}", prompt,
                              engine_.kv_blocks_max() * kKvBlockTokens),
@@ -226,8 +226,7 @@ Status Runner::run_step(const Step& step, double cpu_before) {
 
 void Runner::account(std::span<const StepItem> items, std::span<Answer* const> answers,
                      double cpu_seconds) {
-  const int64_t token_bytes =
-      Engine::kv_block_bytes(engine_.model().network()).count / kKvBlockTokens;
+  const int64_t token_bytes = engine_.kv_block_bytes().count / kKvBlockTokens;
   Bytes shared = engine_.last_weight_bytes();
   std::vector<RequestWork> work;
   for (size_t i = 0; i < items.size(); ++i) {

@@ -33,10 +33,19 @@ namespace ration {
 // Tokens in one block of the paged cache. Blocks start at positions that are multiples of it.
 inline constexpr int64_t kKvBlockTokens = 32;
 
-// What keys and values are kept as. F32 is for measuring what F16 costs: every set leaves it to the
-// reference.
-enum class KvType : uint8_t { kF16, kF32 };
-constexpr int64_t kv_element_bytes(KvType type) { return type == KvType::kF16 ? 2 : 4; }
+// What keys and values are kept as. F32 is for measuring what the others cost: every set leaves it
+// to the reference.
+enum class KvType : uint8_t { kF16, kF32, kInt8 };
+constexpr int64_t kv_element_bytes(KvType type) {
+  return type == KvType::kInt8 ? 1 : type == KvType::kF16 ? 2 : 4;
+}
+
+constexpr std::string_view kv_type_name(KvType type) {
+  return type == KvType::kInt8 ? "int8" : type == KvType::kF16 ? "f16" : "f32";
+}
+
+// Int8 keys and values have an F16 scale each a position.
+constexpr int64_t kv_scale_bytes(KvType type) { return type == KvType::kInt8 ? 2 : 0; }
 
 // Positions that one call of attend() may cover. Longer contexts are attended in segments that
 // begin at its multiples, whatever the batch or the threads, and are joined in order: the rule of
@@ -46,6 +55,16 @@ inline constexpr int64_t kAttendSegment = 512;
 // Numbers a head's values and attention results take in a row: head_size in whole vectors.
 constexpr int64_t attend_columns_of(int64_t head_size) { return (head_size + 15) / 16 * 16; }
 
+// Bytes of one head's keys and values in a block:
+//   keys   [head_size][32 positions], of int8 then scales [32 positions]
+//   values [32 positions][attend_columns_of(head_size)], of int8 then scales [32 positions]
+constexpr int64_t kv_key_bytes(KvType type, int64_t head_size) {
+  return kKvBlockTokens * (head_size * kv_element_bytes(type) + kv_scale_bytes(type));
+}
+constexpr int64_t kv_value_bytes(KvType type, int64_t head_size) {
+  return kv_key_bytes(type, attend_columns_of(head_size));
+}
+
 // Attention of consecutive query tokens of one sequence over one segment of what they see, for
 // query heads that share one key/value head. Row r is head r % heads of token r / heads.
 struct AttendArguments {
@@ -54,9 +73,8 @@ struct AttendArguments {
   int64_t tokens = 0;
   int64_t heads = 0;
   int64_t head_size = 0;
-  // blocks[p / 32] holds position p of this layer and kv head, in numbers of `type`: 32 keys
-  // [head_size, 32] at key_offset, 32 values [32, attend_columns_of(head_size)] at value_offset
-  // (both in bytes).
+  // blocks[p / 32] holds position p of this layer and kv head, in numbers of `type`: 32 keys at
+  // key_offset, 32 values at value_offset (both in bytes; kv_key_bytes() says how they lie).
   KvType type = KvType::kF16;
   const std::byte* const* blocks = nullptr;
   int64_t key_offset = 0;

@@ -120,6 +120,25 @@ TEST_P(ModelGate, kernels_are_as_close_to_f32_as_llama_cpp) {
   EXPECT_LE(distance.most, kMostMax);
 }
 
+// An int8 cache may add a quarter to what the products cost, as llama.cpp's own kernels may.
+TEST_P(ModelGate, int8_cache_stays_as_close_to_f32) {
+  const ReferenceRun& run = reference_.f32;
+  Teacher exact = teacher(reference_kernels(), run.context, KvType::kF32);
+  Teacher half = teacher(best_kernels(), run.context);
+  Teacher int8 = teacher(best_kernels(), run.context, KvType::kInt8);
+  double half_sum = 0;
+  double int8_sum = 0;
+  feed_rows(run, Role::kPrompt, std::array{&exact, &half, &int8}, [&](int64_t at, size_t) {
+    half_sum += divergence(exact.logits(at), half.logits(at));
+    int8_sum += divergence(exact.logits(at), int8.logits(at));
+  });
+  const auto rows = static_cast<double>(run.top.size());
+  std::cout << fmt::format("{}: KL {:.6f} with an F16 cache, {:.6f} with int8 ({:.3f}x)\n",
+                           best_kernels().isa, half_sum / rows, int8_sum / rows,
+                           int8_sum / half_sum);
+  EXPECT_LE(int8_sum, kDivergenceRatio * half_sum);
+}
+
 TEST_P(ModelGate, perplexity_is_that_of_llama_cpp) {
   double sum = 0;
   int64_t scored = 0;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 
 #include "plan/plan.h"
+#include "run/kv.h"
 #include "test/run/tiny_engine.h"
 
 namespace ration {
@@ -123,11 +125,20 @@ TEST(Engine, truncated_sequence_continues_as_if_the_tail_had_never_been) {
 }
 
 // Of a conversation, the tiny gemma3's windowed layers hold what the plan says.
-TEST(Engine, layers_with_a_window_hold_no_more_than_it) {
+class EveryKvType : public ::testing::TestWithParam<KvType> {};
+
+TEST_P(EveryKvType, layers_with_a_window_hold_no_more_than_it) {
   TinyEngine tiny("gemma3", *available_kernels().front(), 1,
-                  {.context = 640, .kv_tokens = 640, .step_tokens_max = 48, .logit_rows_max = 1});
+                  {.context = 640,
+                   .kv_tokens = 640,
+                   .step_tokens_max = 48,
+                   .logit_rows_max = 1,
+                   .kv_type = GetParam()});
   const Network& network = tiny.model->network();
-  ModelCost cost{.layers = 0, .kv_heads = network.kv_heads, .head_size = network.head_size};
+  ModelCost cost{.layers = 0,
+                 .kv_heads = network.kv_heads,
+                 .head_size = network.head_size,
+                 .kv_type = GetParam()};
   for (const Stage& stage : network.stages) {
     const auto* attention = std::get_if<AttentionStage>(&stage);
     if (!attention) continue;
@@ -179,6 +190,74 @@ TEST(Engine, layers_with_a_window_hold_no_more_than_it) {
   }
   sequence->truncate(0);
   EXPECT_EQ(held(), Bytes{0});
+}
+
+TEST(Engine, logits_do_not_depend_on_chunk_or_threads_with_an_int8_cache) {
+  const EngineOptions options{.context = 96,
+                              .kv_tokens = 96,
+                              .step_tokens_max = 64,
+                              .logit_rows_max = 64,
+                              .kv_type = KvType::kInt8};
+  for (const Kernels* kernels : available_kernels()) {
+    for (const char* name : {"qwen2", "gemma3"}) {
+      TinyEngine one(name, *kernels, 1, options);
+      const std::vector<Token> tokens = random_tokens(*one.model, 70, 7);
+      const Logits wanted = run_in_chunks(*one.engine, tokens, 1, Role::kGenerated);
+      TinyEngine two(name, *kernels, 2, options);
+      for (const size_t chunk : {5, 64}) {
+        const Logits found = run_in_chunks(*two.engine, tokens, chunk, Role::kGenerated);
+        for (size_t p = 0; p < wanted.size(); ++p) {
+          ASSERT_TRUE(same_bits(found[p], wanted[p])) << kernels->isa << ' ' << name << ' ' << p;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(KvTypes, EveryKvType, ::testing::Values(KvType::kF16, KvType::kInt8),
+                         [](const auto& info) { return std::string(kv_type_name(info.param)); });
+
+// What is stored is the nearest multiple of the scale, of which 127 make the largest number.
+TEST(Kv, int8_is_off_by_half_a_scale_at_most) {
+  const Kernels& kernels = *available_kernels().front();
+  const KvShape shape{.layers = 1, .kv_heads = 1, .head_size = 40, .type = KvType::kInt8};
+  constexpr int64_t kSlot = 5;
+  Rng rng(8);
+  std::vector<float> x(40);
+  for (float& number : x) number = static_cast<float>(rng.below(2001)) / 100 - 10;
+  std::vector<std::byte> block(static_cast<size_t>(shape.block_bytes()));
+  for (const bool is_key : {true, false}) {
+    store_cached(kernels, shape, 0, 0, is_key, x.data(), kKvBlockTokens + kSlot, block.data());
+    const int64_t columns = is_key ? 40 : 48;
+    const std::byte* numbers =
+        block.data() + (is_key ? shape.key_offset(0, 0) : shape.value_offset(0, 0));
+    const float scale =
+        f16_to_f32(reinterpret_cast<const uint16_t*>(numbers + 32 * columns)[kSlot]);
+    EXPECT_LE(scale, 10.0f / 127 * 1.001f);
+    for (int64_t i = 0; i < 40; ++i) {
+      const std::byte quant = numbers[is_key ? i * 32 + kSlot : kSlot * columns + i];
+      const float found = static_cast<float>(static_cast<int8_t>(quant)) * scale;
+      EXPECT_NEAR(found, x[static_cast<size_t>(i)], scale * 0.51f) << i;
+    }
+  }
+}
+
+TEST(Kv, turned_heads_have_the_same_products_and_are_turned_back_by_another_turn) {
+  for (const int64_t size : {1, 24, 64, 80, 96, 128, 256}) {
+    Rng rng(9);
+    std::vector<float> a(static_cast<size_t>(size)), b(a.size());
+    for (float& number : a) number = static_cast<float>(rng.below(2001)) / 1000 - 1;
+    for (float& number : b) number = static_cast<float>(rng.below(2001)) / 1000 - 1;
+    a[0] = 100;
+    const std::vector<float> before = a;
+    const float product = std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
+    turn_head(a.data(), size);
+    turn_head(b.data(), size);
+    EXPECT_NEAR(std::inner_product(a.begin(), a.end(), b.begin(), 0.0f), product, 1e-3f) << size;
+    if (size >= 64) EXPECT_LT(*std::ranges::max_element(a), 60) << size;  // the outlier is spread
+    turn_head(a.data(), size);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], before[i], 1e-4f) << size;
+  }
 }
 
 // Feeds tokens[length .. end) and returns the last one's logits.

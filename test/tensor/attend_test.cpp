@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "samples.h"
@@ -13,37 +14,67 @@
 namespace ration {
 namespace {
 
-// A paged cache of one kv head: blocks of 32 keys [size, 32], a gap, 32 values [32, columns].
+// A paged cache of one kv head: blocks of 32 keys [size, 32], a gap, 32 values [32, columns], in
+// int8 each with their scales behind them.
 struct Cache {
   int64_t head_size;
+  KvType type;
   std::vector<std::vector<uint16_t>> store;
   std::vector<const std::byte*> blocks;
   int64_t key_offset = 4;
   int64_t value_offset;
 
-  Cache(int64_t size, int64_t positions, Rng& rng) : head_size(size) {
-    value_offset = key_offset + 32 * size * 2 + 10;
+  Cache(int64_t size, int64_t positions, Rng& rng, KvType kv_type = KvType::kF16)
+      : head_size(size), type(kv_type) {
+    value_offset = key_offset + kv_key_bytes(type, size) + 10;
     for (int64_t p = 0; p < positions; p += 32) {
       std::vector<uint16_t> block(
-          static_cast<size_t>(value_offset / 2 + 32 * attend_columns_of(size)));
+          static_cast<size_t>((value_offset + kv_value_bytes(type, size)) / 2));
       for (uint16_t& half : block) half = f32_to_f16(samples::normal(rng));
       store.push_back(std::move(block));
       blocks.push_back(reinterpret_cast<const std::byte*>(store.back().data()));
     }
+    if (type == KvType::kF16) return;
+    for (int64_t p = 0; p < positions; ++p) {
+      std::byte* block = bytes_of(p);
+      for (int64_t i = 0; i < size; ++i) {
+        block[key_offset + i * 32 + p % 32] = static_cast<std::byte>(rng.below(255) - 127);
+        block[value_offset + p % 32 * attend_columns_of(size) + i] =
+            static_cast<std::byte>(rng.below(255) - 127);
+      }
+      key_at(p, 0) = f32_to_f16(static_cast<float>(1 + rng.below(9)) / 512);
+      value_at(p, 0) = f32_to_f16(static_cast<float>(1 + rng.below(9)) / 512);
+    }
   }
+  std::byte* bytes_of(int64_t position) {
+    return reinterpret_cast<std::byte*>(store[static_cast<size_t>(position / 32)].data());
+  }
+  // The number, or, of int8, its scale.
   uint16_t& key_at(int64_t position, int64_t i) {
-    return store[static_cast<size_t>(position / 32)]
-                [static_cast<size_t>(key_offset / 2 + i * 32 + position % 32)];
+    auto* halves = reinterpret_cast<uint16_t*>(bytes_of(position) + key_offset);
+    if (type == KvType::kF16) return halves[i * 32 + position % 32];
+    return halves[head_size * 16 + position % 32];
   }
   uint16_t& value_at(int64_t position, int64_t i) {
-    return store[static_cast<size_t>(position / 32)][static_cast<size_t>(
-        value_offset / 2 + position % 32 * attend_columns_of(head_size) + i)];
+    auto* halves = reinterpret_cast<uint16_t*>(bytes_of(position) + value_offset);
+    const int64_t columns = attend_columns_of(head_size);
+    if (type == KvType::kF16) return halves[position % 32 * columns + i];
+    return halves[columns * 16 + position % 32];
   }
   double key(int64_t position, int64_t i) const {
-    return static_cast<double>(f16_to_f32(const_cast<Cache*>(this)->key_at(position, i)));
+    auto* self = const_cast<Cache*>(this);
+    const double half = static_cast<double>(f16_to_f32(self->key_at(position, i)));
+    if (type == KvType::kF16) return half;
+    return half *
+           static_cast<int8_t>(self->bytes_of(position)[key_offset + i * 32 + position % 32]);
   }
   double value(int64_t position, int64_t i) const {
-    return static_cast<double>(f16_to_f32(const_cast<Cache*>(this)->value_at(position, i)));
+    auto* self = const_cast<Cache*>(this);
+    const double half = static_cast<double>(f16_to_f32(self->value_at(position, i)));
+    if (type == KvType::kF16) return half;
+    const int64_t columns = attend_columns_of(head_size);
+    return half * static_cast<int8_t>(
+                      self->bytes_of(position)[value_offset + position % 32 * columns + i]);
   }
 };
 
@@ -61,6 +92,7 @@ std::vector<float> attend(const Kernels& set, const Cache& cache, const std::vec
               .tokens = tokens,
               .heads = heads,
               .head_size = cache.head_size,
+              .type = cache.type,
               .blocks = cache.blocks.data(),
               .key_offset = cache.key_offset,
               .value_offset = cache.value_offset,
@@ -120,7 +152,8 @@ TEST_P(Attend, equals_softmax_in_double) {
   Rng rng(1);
   for (int64_t size : {8, 32, 40, 64, 80, 96, 128, 256}) {
     for (int64_t heads : {1, 2, 3, 5, 7, 8, 9}) {
-      const Cache cache(size, 200, rng);
+      const KvType type = (size / 8 + heads) % 2 ? KvType::kInt8 : KvType::kF16;
+      const Cache cache(size, 200, rng, type);
       const std::vector<float> query = samples::random_numbers(heads * size, rng);
       for (auto [begin, end] : {std::pair{0, 1}, {0, 31}, {0, 32}, {31, 33}, {0, 193}, {45, 200}}) {
         for (float softcap : {0.0f, 2.0f}) {
@@ -139,8 +172,12 @@ TEST_P(Attend, equals_softmax_in_double) {
 
 TEST_P(Attend, of_a_head_does_not_depend_on_the_other_heads_or_the_blocks_addresses) {
   Rng rng(2);
-  for (int64_t size : {64, 80, 128}) {
-    const Cache cache(size, 100, rng);
+  for (auto [size, type] : {std::pair{64, KvType::kF16},
+                            {80, KvType::kF16},
+                            {128, KvType::kF16},
+                            {64, KvType::kInt8},
+                            {80, KvType::kInt8}}) {
+    const Cache cache(size, 100, rng, type);
     const Cache moved = cache;  // other addresses
     Cache rebased = moved;
     for (size_t b = 0; b < rebased.store.size(); ++b) {
@@ -162,9 +199,11 @@ TEST_P(Attend, of_a_head_does_not_depend_on_the_other_heads_or_the_blocks_addres
 
 TEST_P(Attend, of_a_token_does_not_depend_on_the_tokens_in_the_call) {
   Rng rng(4);
-  for (int64_t heads : {1, 3}) {
-    const int64_t size = 24;
-    const Cache cache(size, 200, rng);
+  for (auto [heads, size, type] : {std::tuple{1, 24, KvType::kF16},
+                                   {3, 24, KvType::kF16},
+                                   {1, 48, KvType::kInt8},
+                                   {3, 48, KvType::kInt8}}) {
+    const Cache cache(size, 200, rng, type);
     constexpr int64_t kTokens = 75;  // more rows than are held at a time
     const std::vector<float> query = samples::random_numbers(kTokens * heads * size, rng);
     for (int64_t begin : {0, 120}) {
@@ -188,14 +227,16 @@ TEST_P(Attend, of_a_token_does_not_depend_on_the_tokens_in_the_call) {
 TEST_P(Attend, reads_nothing_of_positions_that_no_token_sees) {
   const int64_t size = 40;
   Rng rng(5);
-  Cache cache(size, 96, rng);
-  const std::vector<float> query = samples::random_numbers(size, rng);
-  const std::vector<float> wanted = attend(*GetParam().kernels, cache, query, 1, 40, 70, 0);
-  const uint16_t kNan = 0x7e00;
-  for (int64_t p : {32, 39, 70, 95}) {
-    for (int64_t i = 0; i < size; ++i) cache.key_at(p, i) = cache.value_at(p, i) = kNan;
+  for (const KvType type : {KvType::kF16, KvType::kInt8}) {
+    Cache cache(size, 96, rng, type);
+    const std::vector<float> query = samples::random_numbers(size, rng);
+    const std::vector<float> wanted = attend(*GetParam().kernels, cache, query, 1, 40, 70, 0);
+    const uint16_t kNan = 0x7e00;
+    for (int64_t p : {32, 39, 70, 95}) {
+      for (int64_t i = 0; i < size; ++i) cache.key_at(p, i) = cache.value_at(p, i) = kNan;
+    }
+    EXPECT_EQ(attend(*GetParam().kernels, cache, query, 1, 40, 70, 0), wanted);
   }
-  EXPECT_EQ(attend(*GetParam().kernels, cache, query, 1, 40, 70, 0), wanted);
 }
 
 TEST_P(Attend, picks_the_value_whose_key_matches_when_scores_are_far_apart) {

@@ -7,6 +7,8 @@
 // Departs   o and l are rescaled only when m rises (the factor is 1 otherwise).
 // Costs     a cached number is converted once for up to kAttendRows rows and read from memory once
 //           for all; no more scratch than the scores of one block.
+// Int8      a key's scale is a factor of its score, a value's of its weight: both products stay what
+//           they are.
 // Proved    test/tensor/attend_test.cpp
 //
 // Both products are one routine: a block's keys lie [head_size][32] and its values [32][columns],
@@ -18,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "tensor/kernel/float_code.h"
 #include "tensor/kernel/sets.h"
@@ -156,11 +159,21 @@ void soften_block(const AttendArguments& a, int64_t row, int64_t first, int64_t 
   a.total[row] += L::sum(total);
 }
 
+// x[r][p] *= scales[p]
+template <class L>
+void attend_scale(const std::byte* scales, int64_t rows, float (*x)[kKvBlockTokens]) {
+  for (int64_t p = 0; p < kKvBlockTokens; p += L::kLanes) {
+    const typename L::F scale = L::load_f16(scales + p * 2);
+    for (int64_t r = 0; r < rows; ++r) L::store(x[r] + p, L::mul(L::load(x[r] + p), scale));
+  }
+}
+
 // One block for rows [row, row + rows), which all see positions [first, last) of it. queries and
 // scores: of those rows.
 template <class L, class Read>
 void attend_block(const AttendArguments& a, int64_t block, int64_t first, int64_t last, int64_t row,
                   int64_t rows, const float* const* queries, float (*scores)[kKvBlockTokens]) {
+  constexpr bool kScaled = std::is_same_v<Read, ReadI8<L>>;
   const int64_t columns = attend_columns_of(a.head_size);
   const std::byte* here = a.blocks[block];
   const bool more = (block + 1) * kKvBlockTokens < a.end;
@@ -177,7 +190,13 @@ void attend_block(const AttendArguments& a, int64_t block, int64_t first, int64_
                             .adds = false,
                             .ahead = next + a.key_offset},
                            rows);
+  if constexpr (kScaled) {
+    attend_scale<L>(here + a.key_offset + a.head_size * kKvBlockTokens, rows, scores);
+  }
   for (int64_t r = 0; r < rows; ++r) soften_block<L>(a, row + r, first, last, scores[r]);
+  if constexpr (kScaled) {
+    attend_scale<L>(here + a.value_offset + columns * kKvBlockTokens, rows, scores);
+  }
   attend_multiply<L, Read>({.x = weights,
                             .lines = here + a.value_offset + first * columns * Read::kBytes,
                             .line_bytes = columns * Read::kBytes,
@@ -218,11 +237,15 @@ void attend_rows(const AttendArguments& a, int64_t begin, int64_t end) {
 
 template <class L>
 void attend(const AttendArguments& a) {
-  if (a.type != KvType::kF16) return reference::attend(a);
+  if (a.type == KvType::kF32) return reference::attend(a);
   const int64_t rows = a.tokens * a.heads;
   for (int64_t row = 0; row < rows; row += kAttendChunk) {
     const int64_t end = row + kAttendChunk < rows ? row + kAttendChunk : rows;
-    attend_rows<L, ReadF16<L>>(a, row, end);
+    if (a.type == KvType::kInt8) {
+      attend_rows<L, ReadI8<L>>(a, row, end);
+    } else {
+      attend_rows<L, ReadF16<L>>(a, row, end);
+    }
   }
 }
 

@@ -95,6 +95,8 @@ struct Avx2 {
   static F load_f16(const std::byte* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  // kLanes signed bytes at any address.
+  static F load_i8(const std::byte* p) { return to_float(_mm256_cvtepi8_epi32(_mm_loadu_si64(p))); }
   static F load_bf16(const std::byte* p) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));

@@ -31,6 +31,11 @@ struct ReadBF16 {
   static constexpr int64_t kBytes = 2;
   static typename L::F at(const std::byte* p) { return L::load_bf16(p); }
 };
+template <class L>
+struct ReadI8 {
+  static constexpr int64_t kBytes = 1;
+  static typename L::F at(const std::byte* p) { return L::load_i8(p); }
+};
 
 // The last n (< kLanes) weights of a row, zeros after them.
 template <class L, class Read>

@@ -94,6 +94,11 @@ inline __m512i cvtepu8_epi32(__m128i a) {
       IntHalves{_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8))});
 }
 
+inline __m512i cvtepi8_epi32(__m128i a) {
+  return same_bits<__m512i>(
+      IntHalves{_mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8))});
+}
+
 }  // namespace ration_simde
 
 #undef _mm512_cvtph_ps
@@ -108,3 +113,4 @@ inline __m512i cvtepu8_epi32(__m128i a) {
 #define _mm512_cvtepi32_epi16 ration_simde::cvtepi32_epi16
 #define _mm512_cvtepu16_epi32 ration_simde::cvtepu16_epi32
 #define _mm512_cvtepu8_epi32 ration_simde::cvtepu8_epi32
+#define _mm512_cvtepi8_epi32 ration_simde::cvtepi8_epi32
