@@ -80,6 +80,29 @@ constexpr std::array kOptions{
              s.kv = *type;
              return {};
            }},
+    Option{"--prefix-cache", "SIZE",
+           "most to keep of earlier texts for prompts that begin alike; 0: nothing (default: all "
+           "that is not needed)",
+           "chat serve",
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Bytes> bytes = parse_bytes(v);
+             if (!bytes) return bytes.error();
+             s.prefix_cache = *bytes;
+             return {};
+           }},
+    Option{"--share-prefixes", "", "let prompts take over what was computed for other keys",
+           "serve",
+           [](Settings& s, std::string_view) -> Status {
+             s.share_prefixes = true;
+             return {};
+           }},
+    Option{"--reproducible", "",
+           "take over from earlier texts only what a prompt computes to the same bits",
+           "chat serve",
+           [](Settings& s, std::string_view) -> Status {
+             s.reproducible = true;
+             return {};
+           }},
     Option{"-n,--max-tokens", "N", "most tokens of an answer", kSampling,
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{0}, kTokensMax, s.max_tokens);

@@ -38,6 +38,13 @@ Bytes resident_now(const Files& files) {
   return memory ? memory->resident : Bytes{16 * kMiB};
 }
 
+bool has_key_biases(const Model& model) {
+  return std::ranges::any_of(model.network().stages, [](const Stage& stage) {
+    const auto* attention = std::get_if<AttentionStage>(&stage);
+    return attention && attention->key.bias;
+  });
+}
+
 // What of a model the plan depends on.
 ModelCost cost_of(const Session& session, const SessionNeeds& needs, bool context_stated,
                   KvType kv_type) {
@@ -81,8 +88,7 @@ struct EnginePlan {
 Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
                                const SessionNeeds& needs) {
   const int threads = session.pool.threads();
-  const KvType kv_type = settings.kv;
-  const ModelCost model = cost_of(session, needs, settings.context > 0, kv_type);
+  const ModelCost model = cost_of(session, needs, settings.context > 0, settings.kv);
   MemoryNeeds memory{.limit = session.budget.hard(),
                      .program = session.program.bytes() + session.draft_bytes(),
                      .context = settings.context,
@@ -114,7 +120,7 @@ Result<EnginePlan> plan_engine(const Session& session, const Settings& settings,
                       .step_tokens = std::max(plan->step_tokens, needs.sequences),
                       .logit_rows = memory.logit_rows});
   options.kv_tokens = plan->kv_tokens;
-  options.kv_type = kv_type;
+  options.kv_type = settings.kv;
   return EnginePlan{options, draft_rows};
 }
 
@@ -250,6 +256,9 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   session->name = resolved->origin == Origin::kFile ? session->model->name() : resolved->name;
 
   if (Status drafts = session->load_draft(settings); !drafts) return drafts.error();
+  if (settings.kv == KvType::kInt8 && !settings.quiet && has_key_biases(*session->model)) {
+    note("the keys of this model have biases: an int8 cache changes its answers noticeably");
+  }
   Result<EnginePlan> plan = plan_engine(*session, settings, needs);
   if (!plan) return plan.error();
   charge = session->budget.reserve(Tag::kScratch, session->model->tokenizer().bytes());
@@ -263,7 +272,11 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
       std::make_unique<Attributor>(session->meter, session->clock, AttributorOptions{});
   session->runner = std::make_unique<Runner>(
       *session->engine, session->budget, session->clock, *session->attributor,
-      RunnerOptions{.draft_rows = plan->draft_rows, .draft_engine = session->draft_engine.get()});
+      RunnerOptions{.draft_rows = plan->draft_rows,
+                    .draft_engine = session->draft_engine.get(),
+                    .prefix_bytes = settings.prefix_cache.value_or(limit),
+                    .reproducible = settings.reproducible,
+                    .share_prefixes = settings.share_prefixes});
   session->load = session->clock.since(start_ns);
   return session;
 }

@@ -29,11 +29,14 @@ struct Settings {
   std::vector<std::string> words;  // positional arguments after the model
 
   // What may be spent.
-  std::optional<Bytes> memory;  // none: what the machine has free
-  std::optional<Bytes> disk;    // none: the configuration's, else what the disk has free
-  int threads = 0;              // 0: the CPUs this process may use
-  int64_t context = 0;          // 0: what the model allows and the budget holds
-  KvType kv = KvType::kF16;     // what keys and values are kept as
+  std::optional<Bytes> memory;        // none: what the machine has free
+  std::optional<Bytes> disk;          // none: the configuration's, else what the disk has free
+  int threads = 0;                    // 0: the CPUs this process may use
+  int64_t context = 0;                // 0: what the model allows and the budget holds
+  KvType kv = KvType::kF16;           // what keys and values are kept as
+  std::optional<Bytes> prefix_cache;  // none: all of the cache that nobody needs
+  bool reproducible = false;          // prompts take over nothing that was generated
+  bool share_prefixes = false;        // prompts take over what was computed for other keys
   std::optional<int64_t> max_tokens;
   std::optional<Millis> deadline;
 

@@ -13,6 +13,13 @@ struct Partial {
   float* total;    // [rows]
 };
 
+// Four pieces of work for each kAttendSegment positions of a token.
+int64_t segment_of(const Network& network) {
+  constexpr int64_t kPieces = 4;
+  return std::max(kAttendSegment / kPieces,
+                  std::min(kAttendSegment, kAttendSegment / kPieces * network.kv_heads));
+}
+
 Partial partial_at(const Workspace& space, int64_t slot, int64_t columns) {
   float* base = space.attend_slots + slot * space.attend_rows * (columns + 2);
   float* largest = base + space.attend_rows * columns;
@@ -44,7 +51,8 @@ Attention::Attention(const ForwardContext& context, std::span<const BatchToken> 
     : context_(context),
       batch_(batch),
       heads_(context.network.heads / context.network.kv_heads),
-      columns_(attend_columns_of(context.network.head_size)) {
+      columns_(attend_columns_of(context.network.head_size)),
+      segment_(segment_of(context.network)) {
   const int64_t together = context.workspace.attend_rows / heads_;
   const auto tokens = static_cast<int64_t>(batch.size());
   for (int64_t t = 0; t < tokens; ++t) {
@@ -81,7 +89,7 @@ void Attention::add_pieces(const AttentionStage& stage, int64_t layer, const Gro
     if (static_cast<int64_t>(pieces_.size()) == context_.workspace.attend_slot_count) {
       flush(stage, layer);
     }
-    const int64_t end = std::min((begin / kAttendSegment + 1) * kAttendSegment, seen_end);
+    const int64_t end = std::min((begin / segment_ + 1) * segment_, seen_end);
     pieces_.push_back({.group = group,
                        .kv_head = kv_head,
                        .begin = begin,

@@ -2,8 +2,9 @@
 //
 // Source    Dao et al. 2023, "Flash-Decoding for long-context inference" (segments of the context
 //           in parallel, joined by their running maxima and sums).
-// Computes  per segment s of kAttendSegment positions: o_s, m_s, l_s (tensor/kernels.h, attend);
-//           joined in order: m = max(m, m_s); o = e^(m' - m) o + e^(m_s - m) o_s; l the same way
+// Computes  per segment s of positions: o_s, m_s, l_s (tensor/kernels.h, attend); joined in order:
+//           m = max(m, m_s); o = e^(m' - m) o + e^(m_s - m) o_s; l the same way. A segment has 128
+//           positions a kv head, at most kAttendSegment: four pieces of work at the least
 // Departs   segments begin at fixed positions and are joined first to last, whoever computed them:
 //           results are bit-identical for every batch, chunk and thread count
 // Costs     a segment of keys and values is read once for all query heads of its kv head and up to
@@ -56,6 +57,7 @@ class Attention {
   const std::span<const BatchToken> batch_;
   const int64_t heads_;  // query heads a kv head
   const int64_t columns_;
+  const int64_t segment_;  // positions; of the network, not of the threads
   std::vector<Group> groups_;
   std::vector<Piece> pieces_;  // of this round; the result of each is in the slot of its number
   std::vector<Share> chains_;  // slots of one row of segments

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "run/forward.h"
 #include "run/kv.h"
@@ -18,10 +19,12 @@ void Sequence::truncate(int64_t length) {
   CHECK(length == 0 || length >= length_min(),
         fmt::format("found a length of {}, wanted at least {}", length, length_min()));
   length_ = length;
-  prompt_length_ = std::min(prompt_length_, length);
+  while (roles_.size() > 1 && roles_[roles_.size() - 2].end >= length) roles_.pop_back();
+  if (length == 0) roles_.clear();
+  if (!roles_.empty()) roles_.back().end = std::min(roles_.back().end, length);
   for (Table& table : tables_) {
     while (static_cast<int64_t>(table.blocks.size()) > kv_blocks_for(length)) {
-      if (table.blocks.back()) table.pool->give_back(table.blocks.back());
+      if (table.blocks.back()) give_back(table, table.blocks.back());
       table.blocks.pop_back();
     }
     table.forgotten = std::min(table.forgotten, static_cast<int64_t>(table.blocks.size()));
@@ -44,8 +47,26 @@ void Sequence::forget() {
     const int64_t seen_from = length_ - kKvWindowSlack + 1 - table.window;
     for (; (table.forgotten + 1) * kKvBlockTokens <= seen_from; ++table.forgotten) {
       std::byte*& block = table.blocks[static_cast<size_t>(table.forgotten)];
-      table.pool->give_back(block);
+      give_back(table, block);
       block = nullptr;
+    }
+  }
+}
+
+void Sequence::give_back(Table& table, std::byte* block) {
+  if (kept_) table.pool->set_kept(block, false);
+  table.pool->give_back(block);
+}
+
+bool Sequence::end_is_spare() const {
+  return tables_.front().pool->is_spare(tables_.front().blocks.back());
+}
+
+void Sequence::set_kept() {
+  if (std::exchange(kept_, true)) return;
+  for (const Table& table : tables_) {
+    for (std::byte* block : table.blocks) {
+      if (block) table.pool->set_kept(block, true);
     }
   }
 }
@@ -110,7 +131,11 @@ Result<std::unique_ptr<Sequence>> Engine::fork(const Sequence& from, int64_t len
   std::unique_ptr<Sequence> sequence = open();
   if (length == 0) return sequence;
   sequence->length_ = length;
-  sequence->prompt_length_ = std::min(length, from.prompt_length_);
+  for (const RoleRun& run : from.roles_) {
+    const bool last = run.end >= length;
+    sequence->roles_.push_back({.end = last ? length : run.end, .role = run.role});
+    if (last) break;
+  }
   for (size_t g = 0; g < pools_.size(); ++g) {
     Sequence::Table& table = sequence->tables_[g];
     table.blocks = from.tables_[g].blocks;
@@ -235,10 +260,11 @@ Status Engine::step(std::span<const StepItem> items) {
   for (const StepItem& item : items) {
     Sequence& sequence = *item.sequence;
     const auto count = static_cast<int64_t>(item.tokens.size());
-    if (item.role == Role::kPrompt && sequence.prompt_length_ == sequence.length_) {
-      sequence.prompt_length_ += count;
-    }
     sequence.length_ += count;
+    if (sequence.roles_.empty() || sequence.roles_.back().role != item.role) {
+      sequence.roles_.push_back({.role = item.role});
+    }
+    sequence.roles_.back().end = sequence.length_;
     sequence.forget();
     (item.role == Role::kPrompt ? work_.prompt_tokens : work_.generated_tokens) += count;
   }
@@ -254,6 +280,21 @@ std::span<float> Engine::logits(int64_t row) {
 
 int64_t Engine::kv_blocks_free() const { return pools_.front()->blocks_free(); }
 int64_t Engine::kv_blocks_max() const { return pools_.front()->blocks_max(); }
+int64_t Engine::kv_blocks_spare() const { return pools_.front()->blocks_spare(); }
+
+Bytes Engine::kv_bytes_spare() const {
+  Bytes total{0};
+  for (const auto& pool : pools_) total += Bytes{pool->block_bytes()} * pool->blocks_spare();
+  return total;
+}
+
+Bytes Engine::kv_bytes_used() const {
+  Bytes total{0};
+  for (const auto& pool : pools_) {
+    total += Bytes{pool->block_bytes()} * (pool->blocks_max() - pool->blocks_free());
+  }
+  return total;
+}
 
 Bytes Engine::step_weight_bytes() const {
   // All tensors but an embedding that is only looked up, a row a token, and the experts that one

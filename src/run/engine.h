@@ -30,6 +30,14 @@ struct EngineOptions {
   KvType kv_type = KvType::kF16;
 };
 
+// So many tokens from the one before on have this role.
+struct RoleRun {
+  int64_t end = 0;  // one past the last position
+  Role role = Role::kPrompt;
+
+  bool operator==(const RoleRun&) const = default;
+};
+
 // The cached state of one conversation. Owned by whoever opened it; gives its blocks back when
 // destroyed. Layers with a sliding window hold their window, and 32 tokens more.
 // REQUIRES: does not outlive its engine. single-thread.
@@ -40,9 +48,18 @@ class Sequence {
   Sequence& operator=(const Sequence&) = delete;
 
   int64_t length() const { return length_; }  // tokens whose keys and values are cached
+  // In order, each another role than the one before; the last ends at length().
+  std::span<const RoleRun> roles() const { return roles_; }
   // The first so many tokens all have the prompt role: what a prompt that must be reproducible may
   // reuse.
-  int64_t prompt_length() const { return prompt_length_; }
+  int64_t prompt_length() const {
+    return roles_.empty() || roles_[0].role != Role::kPrompt ? 0 : roles_[0].end;
+  }
+  // Says that nobody writes this conversation: its blocks are only kept, for a later one to share.
+  // Those that no other owns count as spare (Engine::kv_blocks_spare()).
+  void set_kept();
+  // The newest block is owned by kept sequences only. REQUIRES: length() > 0.
+  bool end_is_spare() const;
   // Drops everything after the first `length` tokens, and blocks that are then empty.
   // REQUIRES: `length` is 0 or at least length_min().
   void truncate(int64_t length);
@@ -62,10 +79,12 @@ class Sequence {
 
   Sequence() = default;
   void forget();
+  void give_back(Table& table, std::byte* block);
 
   std::vector<Table> tables_;
   int64_t length_ = 0;
-  int64_t prompt_length_ = 0;
+  std::vector<RoleRun> roles_;
+  bool kept_ = false;
 };
 
 struct StepItem {
@@ -119,6 +138,11 @@ class Engine {
   const EngineWork& work() const { return work_; }
   int64_t kv_blocks_free() const;
   int64_t kv_blocks_max() const;
+  // Blocks, and bytes of all groups of layers, that only kept sequences own.
+  int64_t kv_blocks_spare() const;
+  Bytes kv_bytes_spare() const;
+  // Bytes of all blocks that are taken.
+  Bytes kv_bytes_used() const;
   Bytes kv_block_bytes() const { return kv_block_bytes(model_->network(), options_.kv_type); }
   // Weight bytes that a step reads at least once, whatever its batch, where whole logits are
   // wanted; and what the last step read, of the output matrix only what it looked at.

@@ -124,6 +124,7 @@ KvPool::KvPool(const KvShape& shape, int64_t blocks_max, Budget& budget, std::by
     : shape_(shape), stride_(stride_of(shape)), budget_(budget), base_(base) {
   charges_.resize(static_cast<size_t>(blocks_max));
   owners_.resize(static_cast<size_t>(blocks_max));
+  keepers_.resize(static_cast<size_t>(blocks_max));
   for (int64_t index = blocks_max; index-- > 0;) free_.push_back(index);
 }
 
@@ -144,7 +145,7 @@ Result<std::byte*> KvPool::take() {
   const int64_t index = free_.back();
   free_.pop_back();
   charges_[static_cast<size_t>(index)] = std::move(*charge);
-  owners_[static_cast<size_t>(index)] = 1;
+  count(static_cast<size_t>(index), 1, 0);
   return address(index);
 }
 
@@ -156,13 +157,29 @@ size_t KvPool::index_of(const std::byte* block) const {
 
 void KvPool::share(std::byte* block) {
   CHECK(owners_[index_of(block)] > 0, "a block that nobody owns cannot be shared");
-  ++owners_[index_of(block)];
+  count(index_of(block), 1, 0);
+}
+
+void KvPool::set_kept(std::byte* block, bool kept) { count(index_of(block), 0, kept ? 1 : -1); }
+
+void KvPool::count(size_t index, int32_t owners, int32_t keepers) {
+  const auto spare = [&] { return owners_[index] > 0 && owners_[index] == keepers_[index]; };
+  spare_ -= spare() ? 1 : 0;
+  owners_[index] += owners;
+  keepers_[index] += keepers;
+  spare_ += spare() ? 1 : 0;
+}
+
+bool KvPool::is_spare(const std::byte* block) const {
+  const size_t index = index_of(block);
+  return owners_[index] > 0 && owners_[index] == keepers_[index];
 }
 
 void KvPool::give_back(std::byte* block) {
   const size_t index = index_of(block);
   CHECK(owners_[index] > 0, "block given back twice");
-  if (--owners_[index] > 0) return;
+  count(index, -1, 0);
+  if (owners_[index] > 0) return;
   ::madvise(block, static_cast<size_t>(stride_), MADV_DONTNEED);
   charges_[index].release();
   free_.push_back(static_cast<int64_t>(index));

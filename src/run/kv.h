@@ -75,7 +75,7 @@ inline constexpr int64_t kKvWindowSlack = kKvBlockTokens;
 void store_cached(const Kernels& kernels, const KvShape& shape, int64_t layer, int64_t head,
                   bool is_key, const float* x, int64_t position, std::byte* block);
 
-// Turns a head by the Hadamard matrix of the largest power of two in n, over the square root of that
+// Turns a head by the Hadamard matrix of the largest power of two in n, over the root of that
 // (done twice it is undone): outliers are spread over the others. x: [n], in place.
 void turn_head(float* x, int64_t n);
 
@@ -104,6 +104,12 @@ class KvPool {
   // One more owner of a block.
   void share(std::byte* block);
   bool is_shared(const std::byte* block) const { return owners_[index_of(block)] > 1; }
+  // Says that one of a block's owners only keeps it for later, or that it does so no more.
+  void set_kept(std::byte* block, bool kept);
+  bool is_spare(const std::byte* block) const;
+  // Blocks that all their owners only keep for later.
+  int64_t blocks_spare() const { return spare_; }
+  int64_t block_bytes() const { return stride_; }
   // One owner less; with the last, the bytes go back to the system and to the budget.
   void give_back(std::byte* block);
 
@@ -111,6 +117,7 @@ class KvPool {
   KvPool(const KvShape& shape, int64_t blocks_max, Budget& budget, std::byte* base);
   std::byte* address(int64_t index) const { return base_ + index * stride_; }
   size_t index_of(const std::byte* block) const;
+  void count(size_t index, int32_t owners, int32_t keepers);
 
   const KvShape shape_;
   const int64_t stride_;  // block bytes, rounded up to whole pages
@@ -119,6 +126,8 @@ class KvPool {
   std::vector<int64_t> free_;  // the lowest index last
   std::vector<Charge> charges_;
   std::vector<int32_t> owners_;
+  std::vector<int32_t> keepers_;  // of these
+  int64_t spare_ = 0;
 };
 
 }  // namespace ration

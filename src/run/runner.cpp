@@ -29,7 +29,8 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       attributor_(attributor),
       options_(options),
       costs_(engine.options().logit_rows_max),
-      scheduler_(scheduler_options(engine.options(), options)) {
+      scheduler_(scheduler_options(engine.options(), options)),
+      prefixes_(engine, budget, options.prefix_bytes) {
   if (options_.draft_engine) {
     draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
                    static_cast<double>(engine.step_weight_bytes().count);
@@ -185,6 +186,7 @@ bool Runner::run_batch() {
       return true;
     }
     if (stepped.error().code == Code::kOverBudget) {
+      if (prefixes_.shrink()) continue;
       // Guesses give way first: nothing may end or wait because of them.
       bool drafted = false;
       for (Answer* answer : step.answers) {
@@ -279,7 +281,10 @@ void Runner::write(Answer& answer, int64_t row) {
 
 void Runner::write_token(Answer& answer, int64_t row) {
   const Tokenizer& tokenizer = engine_.model().tokenizer();
-  if (!answer.first_token_ns) answer.first_token_ns = clock_.now_ns();
+  if (!answer.first_token_ns) {
+    answer.first_token_ns = clock_.now_ns();
+    keep_prompt(answer);
+  }
   if (answer.request.tokens_max && *answer.request.tokens_max <= 0) {
     return finish(answer, FinishReason::kLength, "tokens");
   }
@@ -318,6 +323,7 @@ void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
   Finish result{.reason = reason, .bill = {}, .error = std::move(error)};
   Bill& bill = result.bill;
   bill.prompt_tokens = answer.prompt_size();
+  bill.cached_tokens = answer.cached.value_or(0);
   bill.generated_tokens = answer.generated();
   bill.drafts = answer.drafts;
   bill.queue = between(answer.submitted_ns, started_ns);
@@ -328,7 +334,7 @@ void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
   bill.stop_cause = cause;
   result.stop = answer.stream.stop();
   set_peaks(bill, budget_.report());
-  answer.sequence.reset();
+  retire(answer);
   answer.listener.on_finish(answer.stream.finish(), result);
 }
 

@@ -4,6 +4,9 @@
 // scheduler lets ride along (plan/plan.h). When the cache is full an answer steps back, and is
 // computed again later in the same roles: every answer is what it would have been alone.
 //
+// Prompts that begin like an earlier text, or one that is being written, take over what it computed
+// (prefix_cache.h).
+//
 // In a step that reads no prompt an answer may run guessed tokens behind its newest one. Each of
 // their rows is sampled as it would be without them, with the same draw, for as long as what comes
 // out is what was guessed: the tokens, whatever the options, are those of no speculation.
@@ -22,6 +25,7 @@
 #include "measure/measure.h"
 #include "plan/plan.h"
 #include "run/engine.h"
+#include "run/prefix_cache.h"
 #include "run/sampler.h"
 #include "run/speculate_pace.h"
 #include "run/text_stream.h"
@@ -86,6 +90,13 @@ struct RunnerOptions {
   Engine* draft_engine = nullptr;
   // While answers are being written, prompts are read in pieces that keep a step below this.
   Millis inter_token{150};
+  // What texts that are not being written may hold of the cache, for prompts that begin alike. They
+  // are the first to go. 0: nothing is kept.
+  Bytes prefix_bytes{0};
+  // What a prompt takes over, it would have computed to the bit: nothing that was generated.
+  bool reproducible = false;
+  // Prompts take over what was computed for other keys than theirs.
+  bool share_prefixes = false;
 };
 
 // Rows that are worth keeping: the most guessed tokens of one answer in a step.
@@ -131,6 +142,10 @@ class Runner {
   void admit(size_t described);
   void step_back(size_t described);
   Step next_step();
+  PrefixSource source_of(const Answer& answer) const;
+  void reuse(Answer& answer);
+  void retire(Answer& answer);
+  void keep_prompt(const Answer& answer);
   void draft();
   Proposal guess(Answer& answer);
   void ask_draft_model(Answer& answer);
@@ -152,6 +167,7 @@ class Runner {
   const RunnerOptions options_;
   StepCosts costs_;
   Scheduler scheduler_;
+  PrefixCache prefixes_;
   std::vector<AnswerPtr> waiting_;  // in order of arrival
   std::vector<AnswerPtr> active_;   // in order of arrival
   RequestId next_id_ = 1;

@@ -56,6 +56,7 @@ struct Runner::Answer {
   bool by_model = false;     // the draft model guesses, not the text so far
   int64_t drafted = 0;       // so many of what may follow are run
   std::optional<DraftCount> drafts;
+  std::optional<int64_t> cached;  // prompt tokens taken over; none: it has not begun
   bool cancelled = false;
   bool done = false;
   int64_t submitted_ns = 0;

@@ -39,7 +39,8 @@ std::vector<ScheduledAnswer> Runner::describe() const {
 void Runner::schedule() {
   const Millis now = to_millis(clock_.now_ns());
   while (true) {
-    const ScheduleMove move = scheduler_.next_move(now, describe(), engine_.kv_blocks_free());
+    const ScheduleMove move =
+        scheduler_.next_move(now, describe(), engine_.kv_blocks_free() + engine_.kv_blocks_spare());
     switch (move.kind) {
       case ScheduleMove::Kind::kNone:
         return;
@@ -87,7 +88,7 @@ void Runner::admit(size_t described) {
 // Frees its part of the cache.
 void Runner::step_back(size_t described) {
   AnswerPtr answer = take(described);
-  answer->sequence.reset();
+  retire(*answer);
   answer->lookup.reset();
   answer->model.reset();
   answer->guess.clear();
@@ -96,11 +97,50 @@ void Runner::step_back(size_t described) {
   std::ranges::sort(waiting_, {}, [](const AnswerPtr& a) { return a->id; });
 }
 
+PrefixSource Runner::source_of(const Answer& answer) const {
+  const bool apart = !options_.share_prefixes;
+  return {answer.tokens, answer.sequence.get(), apart ? answer.request.key : std::string_view()};
+}
+
+// An answer of which nothing is computed begins with what others have.
+void Runner::reuse(Answer& answer) {
+  if (options_.prefix_bytes == Bytes{0} || answer.computed() > 0) return;
+  std::vector<PrefixSource> running;
+  for (const AnswerPtr& other : active_) {
+    if (other->computed() > 0) running.push_back(source_of(*other));
+  }
+  std::unique_ptr<Sequence> found = prefixes_.find({.tokens = answer.tokens,
+                                                    .prompt = answer.prompt_size(),
+                                                    .owner = source_of(answer).owner,
+                                                    .prompt_only = options_.reproducible},
+                                                   running);
+  if (found) answer.sequence = std::move(found);
+  if (!answer.cached) answer.cached = answer.computed();
+}
+
+// What an answer has computed is kept for later.
+void Runner::retire(Answer& answer) {
+  if (!answer.sequence) return;
+  // Guesses may stand behind the last token, and that one's turn has not come.
+  const int64_t known = static_cast<int64_t>(answer.tokens.size()) - 1;
+  if (answer.computed() > known) answer.sequence->truncate(known);
+  prefixes_.keep(std::move(answer.sequence), answer.tokens, source_of(answer).owner);
+}
+
+// Windowed layers will have forgotten the prompt when the answer ends: it is kept by itself.
+void Runner::keep_prompt(const Answer& answer) {
+  if (options_.prefix_bytes == Bytes{0} || answer.sequence->length_min() == 0) return;
+  Result<std::unique_ptr<Sequence>> fork =
+      engine_.fork(*answer.sequence, answer.sequence->length());
+  if (fork) prefixes_.keep(std::move(*fork), answer.tokens, source_of(answer).owner);
+}
+
 Runner::Step Runner::next_step() {
   Step step{.described = describe()};
   step.shares = scheduler_.compose(to_millis(clock_.now_ns()), step.described);
   for (const StepShare& share : step.shares) {
     Answer& answer = *active_[share.answer];
+    reuse(answer);
     const std::span<const Token> tokens = answer.next_tokens(share.tokens);
     const int64_t after = answer.computed() + static_cast<int64_t>(tokens.size());
     step.answers.push_back(&answer);

@@ -156,7 +156,7 @@ class Metrics(ProgramTest):
         return found
 
     def test_count_what_was_answered_refused_and_left(self):
-        server = Server(self)
+        server = Server(self, words=("--prefix-cache", 0))
         model = '{model="qwen2"}'
         path = 'path="/v1/chat/completions"'
         self.assertEqual(self.read(server).get(("ration_ttft_seconds_count", model)), None)
@@ -287,7 +287,7 @@ class Together(ProgramTest):
         self.assertEqual(server.stop()[0], DONE)
 
     def test_fifty_that_vanish_leave_no_thread_block_or_file(self):
-        server = Server(self)
+        server = Server(self, words=("--prefix-cache", 0))
         server.text("warm", 3)
         self.assertTrue(server.is_idle())
         before = (server.threads(), server.descriptors(), server.health()["memory"]["used_bytes"])

@@ -7,8 +7,8 @@
 // Departs   o and l are rescaled only when m rises (the factor is 1 otherwise).
 // Costs     a cached number is converted once for up to kAttendRows rows and read from memory once
 //           for all; no more scratch than the scores of one block.
-// Int8      a key's scale is a factor of its score, a value's of its weight: both products stay what
-//           they are.
+// Int8      a key's scale is a factor of its score, a value's of its weight: both products stay
+//           what they are.
 // Proved    test/tensor/attend_test.cpp
 //
 // Both products are one routine: a block's keys lie [head_size][32] and its values [32][columns],

@@ -1,0 +1,123 @@
+#include "run/prefix_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "run/kv.h"
+
+namespace ration {
+namespace {
+
+// Whether `longer` can stand in for `text`: the same tokens in the same roles, none forgotten.
+bool covers(const PrefixSource& longer, const PrefixSource& text) {
+  const int64_t length = text.sequence->length();
+  if (longer.owner != text.owner || longer.sequence->length() < length ||
+      longer.sequence->length_min() > length) {
+    return false;
+  }
+  const std::span<const RoleRun> runs = text.sequence->roles();
+  const std::span<const RoleRun> others = longer.sequence->roles();
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const bool last = i + 1 == runs.size();
+    if (runs[i].role != others[i].role) return false;
+    if (last ? others[i].end < runs[i].end : others[i].end != runs[i].end) return false;
+  }
+  return std::equal(text.tokens.begin(), text.tokens.begin() + length, longer.tokens.begin());
+}
+
+}  // namespace
+
+int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source) {
+  if (query.owner != source.owner || query.tokens.empty()) return 0;
+  const Sequence& sequence = *source.sequence;
+  const auto most = static_cast<std::ptrdiff_t>(
+      std::min(std::ssize(query.tokens) - 1, static_cast<std::ptrdiff_t>(sequence.length())));
+  const auto end = query.tokens.begin() + most;
+  int64_t length =
+      std::mismatch(query.tokens.begin(), end, source.tokens.begin()).first - query.tokens.begin();
+  int64_t begin = 0;
+  for (const RoleRun& run : sequence.roles()) {
+    if (run.role == Role::kPrompt && run.end > query.prompt) {
+      length = std::min(length, std::max(begin, query.prompt));
+    }
+    if (run.role == Role::kGenerated && query.prompt_only && begin < query.prompt) {
+      length = std::min(length, begin);
+    }
+    begin = run.end;
+  }
+  return length < sequence.length_min() ? 0 : length;
+}
+
+PrefixCache::PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max)
+    : engine_(engine), budget_(budget), bytes_max_(bytes_max) {}
+
+std::unique_ptr<Sequence> PrefixCache::find(const PrefixQuery& query,
+                                            std::span<const PrefixSource> running) {
+  int64_t best = 0;
+  const Sequence* from = nullptr;
+  const auto offer = [&](const PrefixSource& source) {
+    const int64_t length = reusable_length(query, source);
+    if (length == 0 || length < best) return false;
+    const int64_t prompt = std::min(length, source.sequence->prompt_length());
+    if (length == best && prompt < std::min(best, from->prompt_length())) return false;
+    best = length;
+    from = source.sequence;
+    return true;
+  };
+  auto used = kept_.end();
+  for (auto text = kept_.begin(); text != kept_.end(); ++text) {
+    if (offer(text->source())) used = text;
+  }
+  for (const PrefixSource& source : running) {
+    if (offer(source)) used = kept_.end();
+  }
+  if (!from) return nullptr;
+  Result<std::unique_ptr<Sequence>> fork = engine_.fork(*from, best);
+  CHECK(fork, fork ? "" : fork.error().message);
+  if (used != kept_.end()) std::rotate(used, used + 1, kept_.end());
+  return std::move(*fork);
+}
+
+void PrefixCache::keep(std::unique_ptr<Sequence> sequence, std::span<const Token> tokens,
+                       std::string_view owner) {
+  if (!sequence || sequence->length() == 0 || bytes_max_ == Bytes{0}) return;
+  tokens = tokens.first(static_cast<size_t>(sequence->length()));
+  const PrefixSource added{tokens, sequence.get(), owner};
+  for (auto text = kept_.begin(); text != kept_.end(); ++text) {
+    if (!covers(text->source(), added)) continue;
+    std::rotate(text, text + 1, kept_.end());
+    return;
+  }
+  std::erase_if(kept_, [&](const Text& text) { return covers(added, text.source()); });
+  const auto bytes = Bytes{static_cast<int64_t>(tokens.size_bytes())};
+  Result<Charge> charge = budget_.reserve(Tag::kPrefix, bytes);
+  if (!charge) return;
+  sequence->set_kept();
+  kept_.push_back({.sequence = std::move(sequence),
+                   .tokens = {tokens.begin(), tokens.end()},
+                   .owner = std::string(owner),
+                   .charge = std::move(*charge)});
+  while (engine_.kv_bytes_spare() > bytes_max_ && shrink()) {
+  }
+}
+
+// A text loses its end first: others may share its beginning.
+bool PrefixCache::shrink() {
+  const Bytes used = engine_.kv_bytes_used();
+  for (auto text = kept_.begin(); text != kept_.end();) {
+    if (!text->sequence->end_is_spare()) {
+      ++text;  // somebody writes it: nothing would be won
+      continue;
+    }
+    const int64_t shorter = (text->sequence->length() - 1) / kKvBlockTokens * kKvBlockTokens;
+    if (shorter > 0 && shorter >= text->sequence->length_min()) {
+      text->sequence->truncate(shorter);
+    } else {
+      text = kept_.erase(text);
+    }
+    if (engine_.kv_bytes_used() < used) return true;
+  }
+  return false;
+}
+
+}  // namespace ration
