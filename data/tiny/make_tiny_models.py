@@ -386,14 +386,21 @@ def mixtral_q4_0():
     return model
 
 
-def qwen2moe():
+def qwen2moe(inner=16, shared=40):
     """A shared expert of another width, with a gate; weights that do not add up to 1."""
-    model = with_experts("qwen2moe", "qwen2moe", "bpe-qwen2", 18, count=6, used=3, inner=16)
-    model.set(feed_forward_length=80, expert_feed_forward_length=16,
-              expert_shared_feed_forward_length=40, rope__freq_base=1000000.0)
+    model = with_experts("qwen2moe", "qwen2moe", "bpe-qwen2", 18, count=6, used=3, inner=inner)
+    model.set(feed_forward_length=80, expert_feed_forward_length=inner,
+              expert_shared_feed_forward_length=shared, rope__freq_base=1000000.0)
     for block in blocks(model):
         attention(model, block, biases="qkv")
-        experts(model, block, shared=40, shared_router=True, out=2.5)
+        experts(model, block, shared=shared, shared_router=True, out=2.5)
+    return model
+
+
+def qwen2moe_q8_0():
+    """The same in blocks, of widths that these divide."""
+    model = qwen2moe(inner=32, shared=64)
+    model.name, model.quantised = "qwen2moe-q8_0", gguf.GGMLQuantizationType.Q8_0
     return model
 
 
@@ -471,7 +478,7 @@ MODELS = [llama_plain, llama_gqa, llama_bias, llama3, llama_linear, llama_yarn, 
           qwen2_plain, qwen2_yarn, qwen3_tied, qwen3_untied, gemma3_plain, gemma3_linear,
           gemma3_softcap, phi3_long, phi3_partial, mixtral, qwen2moe, qwen3moe, olmoe,
           granitemoe_plain, granitemoe_shared]
-WITHOUT_REFERENCE = [mixtral_q4_0, parrot]
+WITHOUT_REFERENCE = [mixtral_q4_0, qwen2moe_q8_0, parrot]
 
 
 def main():

@@ -201,8 +201,8 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"--deep", "on|off",
-           "with AMX or AVX-512, compute prompts in int8 throughout: faster, less exact "
-           "(default: off)",
+           "with AMX or AVX-512, compute prompts in int8 throughout where the weights bear it "
+           "(default: on)",
            kModelCommands,
            [](Settings& s, std::string_view v) -> Status {
              if (v != "on" && v != "off") {

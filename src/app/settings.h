@@ -56,7 +56,7 @@ struct Settings {
   bool packed = true;  // weights are used from a packed copy beside the model
   Speculate speculate = Speculate::kAuto;
   std::string draft;  // a smaller model that guesses; "" is none
-  bool deep = false;  // prompts may be multiplied in int8 throughout, where the set gains by it
+  bool deep = true;  // prompts may be multiplied in int8 throughout, where the set gains by it
   bool force = false;
 
   // perplexity

@@ -10,23 +10,35 @@ namespace {
 
 using Row = std::vector<float>;
 
-class Roles : public ::testing::Test {
+// Dense, with experts, and with a shared expert too.
+class Roles : public ::testing::TestWithParam<const char*> {
  protected:
   static constexpr EngineOptions kOptions{
       .context = 192, .kv_tokens = 192 * 8, .step_tokens_max = 64, .logit_rows_max = 64};
 
   void SetUp() override {
     if (!has_avx2(read_cpu_bits())) GTEST_SKIP() << "SIMDe makes AVX-512 from AVX2";
-    Result<std::shared_ptr<const Model>> loaded =
-        Model::load(std::string(RATION_SOURCE_DIR) + "/data/tiny/phi3-q8.gguf", {.deep = true});
+    Result<std::shared_ptr<const Model>> loaded = Model::load(
+        std::string(RATION_SOURCE_DIR) + "/data/tiny/" + GetParam() + ".gguf", {.deep = true});
     ASSERT_TRUE(loaded);
     model_ = *loaded;
-    const auto* attention = std::get_if<AttentionStage>(&model_->network().stages.front());
-    ASSERT_TRUE(attention->query.weight.deep);
+    for (const Stage& stage : model_->network().stages) {
+      if (const auto* attention = std::get_if<AttentionStage>(&stage)) {
+        ASSERT_TRUE(attention->query.weight.deep);
+      } else if (const auto* experts = std::get_if<ExpertStage>(&stage)) {
+        ASSERT_TRUE(experts->gate.deep && experts->up.deep && experts->down.deep);
+        ASSERT_EQ(experts->shared_down.deep, experts->shared_inner() > 0);
+        ASSERT_FALSE(experts->router.deep);
+      }
+    }
+    engine_ = engine_with(pool_);
+  }
+
+  std::unique_ptr<Engine> engine_with(Pool& pool) {
     Result<std::unique_ptr<Engine>> made =
-        Engine::make(model_, kEmulatedKernels, pool_, budget_, kOptions);
-    ASSERT_TRUE(made);
-    engine_ = std::move(*made);
+        Engine::make(model_, kEmulatedKernels, pool, budget_, kOptions);
+    CHECK(made);
+    return std::move(*made);
   }
 
   // Logits of the last of `tokens`, fed in steps of `chunk`.
@@ -52,7 +64,7 @@ class Roles : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
 };
 
-TEST_F(Roles, differ_and_each_is_the_same_bits_for_every_chunk) {
+TEST_P(Roles, differ_and_each_is_the_same_bits_for_every_chunk) {
   const std::vector<Token> tokens = random_tokens(*model_, 40, 7);
   std::vector<Row> by_role;
   for (const Role role : {Role::kPrompt, Role::kGenerated}) {
@@ -65,7 +77,16 @@ TEST_F(Roles, differ_and_each_is_the_same_bits_for_every_chunk) {
   EXPECT_NE(by_role[0], by_role[1]);
 }
 
-TEST_F(Roles, share_a_batch_in_any_order_and_compute_what_they_would_alone) {
+TEST_P(Roles, are_the_same_bits_for_every_number_of_threads) {
+  const std::vector<Token> tokens = random_tokens(*model_, 40, 7);
+  const Row wanted = last_row(*engine_->open(), tokens, 33, Role::kPrompt);
+  Pool three(3);
+  engine_ = engine_with(three);
+  EXPECT_EQ(last_row(*engine_->open(), tokens, 33, Role::kPrompt), wanted);
+  engine_.reset();  // before its pool
+}
+
+TEST_P(Roles, share_a_batch_in_any_order_and_compute_what_they_would_alone) {
   const std::array roles{Role::kGenerated, Role::kPrompt, Role::kGenerated, Role::kPrompt,
                          Role::kGenerated};
   const std::array<size_t, 5> lengths{1, 20, 2, 1, 1};
@@ -93,6 +114,14 @@ TEST_F(Roles, share_a_batch_in_any_order_and_compute_what_they_would_alone) {
     EXPECT_EQ(row(static_cast<int64_t>(i)), wanted[i]) << "item " << i;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, Roles,
+                         ::testing::Values("phi3-q8", "mixtral-q4_0", "qwen2moe-q8_0"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace ration

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -85,6 +87,42 @@ TEST_P(Quantize, writes_the_sums_its_layout_promises_and_nothing_outside_its_row
       }
     }
     for (int64_t i = bytes; i < bytes + 64; ++i) EXPECT_EQ(row.data()[i], std::byte{0x5a});
+  }
+}
+
+TEST_P(Quantize, sets_the_two_largest_of_a_deep_block_apart) {
+  Rng rng(4);
+  constexpr ActivationFormat kDeep = ActivationFormat::kInt8Deep;
+  const int64_t cols = 4 * 256 + 96;
+  std::vector<float> x = samples::random_numbers(cols, rng);
+  x[0] = -900;
+  x[255] = 70;                                              // both apart
+  for (size_t c = 256; c < 512; ++c) x[c] = 0;              // nothing
+  for (size_t c = 512; c < 768; ++c) x[c] = c % 3 ? 1 : 8;  // many alike: the first two
+  x[static_cast<size_t>(cols - 1)] = 1e4f;                  // the last of a short block
+  const int64_t bytes = activation_row_bytes(kDeep, cols);
+  samples::Bytes64 row(bytes + 64);
+  std::memset(row.data(), 0x5a, static_cast<size_t>(bytes + 64));
+  GetParam().kernels->quantize(kDeep, x.data(), cols, row.data());
+  for (int64_t i = bytes; i < bytes + 64; ++i) ASSERT_EQ(row.data()[i], std::byte{0x5a});
+  const samples::Tokens tokens = samples::quantized(*GetParam().kernels, kDeep, x, cols);
+  const auto* quants = reinterpret_cast<const int8_t*>(row.data());
+  for (int64_t b = 0; b < deep_blocks(cols); ++b) {
+    const int64_t first = b * 256, end = std::min(first + 256, cols);
+    std::vector<double> magnitudes;
+    int32_t sum = 0;
+    for (int64_t c = first; c < end; ++c) {
+      magnitudes.push_back(std::fabs(static_cast<double>(x[static_cast<size_t>(c)])));
+      sum += quants[c];
+    }
+    EXPECT_EQ(number_at<int32_t>(row.data() + deep_offsets_at(cols) + 4 * b), -128 * sum);
+    std::ranges::sort(magnitudes, std::greater());
+    for (int64_t c = first; c < end; ++c) {
+      const auto number = static_cast<double>(x[static_cast<size_t>(c)]);
+      const double error = tokens.numbers[static_cast<size_t>(c)] - number;
+      const double step = std::fabs(number) > magnitudes[2] ? 0 : magnitudes[2] / 127;
+      ASSERT_LE(std::fabs(error), 0.5001 * step) << "column " << c;
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -9,6 +10,7 @@
 #include <new>
 #include <vector>
 
+#include "base/check.h"
 #include "base/rng.h"
 #include "tensor/kernel/activation.h"
 #include "tensor/kernels.h"
@@ -154,6 +156,17 @@ inline void decode_row(ActivationFormat format, const std::byte* row, int64_t co
         break;
     }
     out[c] = static_cast<double>(scale) * static_cast<double>(quants[c]);
+  }
+  if (format != ActivationFormat::kInt8Deep) return;
+  for (int64_t i = 0; i < deep_blocks(cols) * kDeepApart; ++i) {
+    DeepApart apart;
+    std::memcpy(&apart, row + deep_apart_at(cols) + i * static_cast<int64_t>(sizeof apart),
+                sizeof apart);
+    if (apart.number == 0) continue;
+    const int64_t column = i / kDeepApart * kDeepColumns + 4 * apart.quad +
+                           std::countr_zero(static_cast<uint32_t>(apart.pick)) / 8;
+    CHECK(quants[column] == 0);
+    out[column] = static_cast<double>(apart.number);
   }
 }
 

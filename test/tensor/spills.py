@@ -19,7 +19,7 @@ FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
 VECTOR = re.compile(r"%[xyz]mm\d+")
 COPY = re.compile(r"^vmov\w+ %([xyz])mm\d+,\s*%\1mm\d+$")
-HOT = re.compile(r"(stream_panel|stream_file|multiply_\w+|multiply\d+|attend\w*)\b")
+HOT = re.compile(r"(\w+<\w+>::)?(stream_panel|stream_file|multiply_\w+|multiply\d+|requantize|attend\w*)\b")
 NOISE = ("ration::", "(anonymous namespace)::", "void ")
 
 

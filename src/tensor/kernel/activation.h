@@ -31,13 +31,22 @@ constexpr int64_t int8x256_row_bytes(int64_t cols) {
 }
 
 // kInt8Deep: [cols] quants, zeros up to a multiple of 64, then per block of 256 columns (the last
-// has the rest): scale F32, -128 * sum int32.
+// has the rest): scale F32, -128 * sum int32, and the numbers of largest magnitude, whose quants
+// are 0: few tower over the others and would take their bits.
+struct DeepApart {
+  float number;
+  int32_t quad;  // columns 4 quad .. of the block
+  int32_t pick;  // 1 in the byte of the column among these
+};
 constexpr int64_t kDeepColumns = 256;
+constexpr int64_t kDeepApart = 2;
 constexpr int64_t deep_blocks(int64_t cols) { return (cols + kDeepColumns - 1) / kDeepColumns; }
 constexpr int64_t deep_scales_at(int64_t cols) { return padded64(cols); }
 constexpr int64_t deep_offsets_at(int64_t cols) { return padded64(cols) + deep_blocks(cols) * 4; }
+constexpr int64_t deep_apart_at(int64_t cols) { return padded64(cols) + deep_blocks(cols) * 8; }
+constexpr int64_t kDeepApartBytes = kDeepApart * static_cast<int64_t>(sizeof(DeepApart));
 constexpr int64_t deep_row_bytes(int64_t cols) {
-  return padded64(padded64(cols) + deep_blocks(cols) * 8);
+  return padded64(deep_apart_at(cols) + deep_blocks(cols) * kDeepApartBytes);
 }
 
 }  // namespace ration

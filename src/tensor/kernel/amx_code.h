@@ -134,13 +134,16 @@ struct AmxTile {
   // sums += scales * the dots of one tile
   static void fold(const Work& work, int64_t b, int64_t tile, const Dots& dots, Sums& sums) {
     const int64_t half = tile / 2, group = tile % 2;
-    const F scale = work.panel[2 * b + group].scale;
-    const std::byte* x_scale =
-        work.x(half * kTileRows) + deep_scales_at(work.job.cols) + 4 * (work.first_block + b);
+    const DeepGroup<L>& weights = work.panel[2 * b + group];
+    const std::byte* x = work.x(half * kTileRows);
+    const std::byte* x_scale = x + deep_scales_at(work.job.cols) + 4 * (work.first_block + b);
+    const std::byte* x_apart =
+        x + deep_apart_at(work.job.cols) + kDeepApartBytes * (work.first_block + b);
     for (int64_t t = 0; t < work.tokens[half]; ++t) {
       F& sum = sums.of[half * kTileRows + t][group];
-      const F product = L::mul(scale, L::broadcast_float(x_scale + t * work.job.x_bytes));
+      const F product = L::mul(weights.scale, L::broadcast_float(x_scale + t * work.job.x_bytes));
       sum = L::fma(L::to_float(dots.of[tile][t]), product, sum);
+      sum = add_apart<L, kRaise>(weights, x_apart + t * work.job.x_bytes, sum);
     }
   }
 

@@ -5,7 +5,9 @@
 // or 32 columns. Requantising a panel once a call is ours.
 // Computes: kGroups * kLanes rows and some columns are unpacked and rounded to int8, once for all
 // tokens; then, for a (row, token) pair and 256 columns after 256, an exact integer sum, one
-// product of scales, one fused multiply-add. That is the same for one token and for five hundred.
+// product of scales, one fused multiply-add, and the same for each of the two columns that stand
+// apart (Dettmers et al. 2022, "LLM.int8()", sec. 3, has outliers by column of all tokens; these
+// are each token's own). That is the same for one token and for five hundred.
 // Departs: a weight w = slope * q + base, q the stored quant, becomes the high byte of the 16-bit
 // q * a + b, so that no weight is ever a float.
 // Costs: half a step of 1/127 of the row's largest weight in 256 columns; rounding once a call,
@@ -13,6 +15,7 @@
 // Proved: test/tensor/deep_test.cpp; the quality by test/gate/model_gate_test.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "tensor/kernel/activation.h"
@@ -176,6 +179,26 @@ void multiply_deep(const Job& job) {
   }
 }
 
+// The columns of a block that stand apart, one after the other: sum += scale * number * quant.
+// apart: the token's, of this block.
+template <class L, int kRaise>
+typename L::F add_apart(const DeepGroup<L>& group, const std::byte* apart, typename L::F sum) {
+  static_assert(kRaise == 0 || kRaise == 128);
+  for (int64_t i = 0; i < kDeepApart; ++i) {
+    const std::byte* p = apart + i * static_cast<int64_t>(sizeof(DeepApart));
+    int32_t quad;
+    __builtin_memcpy(&quad, p + offsetof(DeepApart, quad), sizeof quad);
+    // One byte of four, as a product of an unsigned and a signed side.
+    const typename L::I pick = L::broadcast32(p + offsetof(DeepApart, pick));
+    const typename L::I quants = group.quads[quad];
+    const typename L::I quant = L::template add_product<8>(
+        L::set32(-kRaise), kRaise == 0 ? pick : quants, kRaise == 0 ? quants : pick);
+    const typename L::F number = L::broadcast_float(p + offsetof(DeepApart, number));
+    sum = L::fma(L::to_float(quant), L::mul(group.scale, number), sum);
+  }
+  return sum;
+}
+
 // Products of unsigned weights and signed activations, accumulated in registers.
 template <class L>
 struct VnniTile {
@@ -232,9 +255,11 @@ struct VnniTile {
       }
       for (int t = 0; t < kTokens; ++t) {
         const F x_scale = L::broadcast_float(x[t] + scales + 4 * b);
+        const std::byte* x_apart = x[t] + deep_apart_at(job.cols) + kDeepApartBytes * b;
         for (int r = 0; r < kGroups; ++r) {
-          sums[t][r] =
-              L::fma(L::to_float(dots[t][r]), L::mul(groups[r].scale, x_scale), sums[t][r]);
+          const F dot = L::to_float(dots[t][r]);
+          sums[t][r] = L::fma(dot, L::mul(groups[r].scale, x_scale), sums[t][r]);
+          sums[t][r] = add_apart<L, kRaise>(groups[r], x_apart, sums[t][r]);
         }
       }
     }

@@ -67,6 +67,35 @@ void quantize256(const float* x, int64_t cols, std::byte* out) {
   }
 }
 
+// Takes the numbers of largest magnitude out of some columns (a multiple of 16, at most a block):
+// of equal ones the first.
+template <class L>
+void set_apart(float* x, int64_t columns, std::byte* out) {
+  float largest[kDeepColumns / 16];
+  for (int64_t g = 0; g < columns / 16; ++g) {
+    typename L::F most = L::zero();
+    for (int64_t c = 0; c < 16; c += L::kLanes)
+      most = L::max(most, L::abs(L::load(x + 16 * g + c)));
+    largest[g] = L::largest(most);
+  }
+  for (int64_t i = 0; i < kDeepApart; ++i) {
+    int64_t group = 0;
+    for (int64_t g = 1; g < columns / 16; ++g) group = largest[g] > largest[group] ? g : group;
+    float* numbers = x + 16 * group;
+    int32_t at = 0;
+    while (at < 15 && __builtin_fabsf(numbers[at]) != largest[group]) ++at;
+    const auto column = static_cast<int32_t>(16 * group) + at;
+    const DeepApart apart{numbers[at], column / 4, 1 << (column % 4 * 8)};
+    std::memcpy(out + i * static_cast<int64_t>(sizeof apart), &apart, sizeof apart);
+    numbers[at] = 0;
+    largest[group] = 0;
+    for (int64_t c = 0; c < 16; ++c) {
+      const float magnitude = __builtin_fabsf(numbers[c]);
+      largest[group] = magnitude > largest[group] ? magnitude : largest[group];
+    }
+  }
+}
+
 template <class L>
 void quantize_deep(const float* x, int64_t cols, std::byte* out) {
   std::byte* scales = out + deep_scales_at(cols);
@@ -75,8 +104,11 @@ void quantize_deep(const float* x, int64_t cols, std::byte* out) {
   for (int64_t b = 0; b < deep_blocks(cols); ++b) {
     const int64_t first = b * kDeepColumns;
     const int64_t columns = first + kDeepColumns < cols ? kDeepColumns : cols - first;
+    alignas(64) float rest[kDeepColumns];
+    std::memcpy(rest, x + first, static_cast<size_t>(columns) * sizeof(float));
+    set_apart<L>(rest, columns, out + deep_apart_at(cols) + b * kDeepApartBytes);
     int32_t sums[kDeepColumns / 16];
-    const float scale = quantize_block<L>(x + first, columns, out + first, sums);
+    const float scale = quantize_block<L>(rest, columns, out + first, sums);
     int32_t offset = 0;
     for (int64_t g = 0; g < columns / 16; ++g) offset -= 128 * sums[g];
     std::memcpy(scales + b * 4, &scale, 4);
