@@ -5,6 +5,8 @@
 
   second turn   a conversation of about so many tokens, then its next message: time to the first
                 token by the bill and by the reader's clock, second turn over first. Must be < 5 %.
+  restart       the same second turn by a server that was started after the first with
+                --prefix-disk: time to the first token over the first turn's
   alternation   eight agents with prompts of their own ask in turns, three times round: how many
                 prompt tokens are computed again. Must be one each, whose logits are wanted.
 
@@ -12,62 +14,33 @@ Exits with 1 where one of them is not so.
 """
 
 import argparse
-import http.client
 import json
+import os
 import random
-import re
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
+
+from chat_client import Server, ask, commands, free_port, wait_until_ready
 
 AGENTS = 8
 WORDS = ("river mountain sea stone window letter garden winter bridge engine paper music market "
          "shadow silver morning captain forest island memory doctor number candle harbour").split()
 
 
-class Server:
-    """`ration serve` on a free port, for as long as the block."""
+def ask_whole(port, messages, tokens):
+    """The text, the usage, and seconds until its first piece."""
+    pieces, first = [], []
+    begin = time.perf_counter()
 
-    def __init__(self, options):
-        context = str(options.tokens + 1024)
-        self.command = [options.ration, "serve", options.model, "--port", "0", "--context", context,
-                        "--threads", str(options.threads), "--sequences-max", "8", "--quiet"]
+    def on_text(piece):
+        if not pieces:
+            first.append(time.perf_counter() - begin)
+        pieces.append(piece)
 
-    def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
-        found = re.search(r"127\.0\.0\.1:(\d+)", self.process.stdout.readline())
-        if not found:
-            sys.exit("the server did not start")
-        self.connection = http.client.HTTPConnection("127.0.0.1", int(found.group(1)), timeout=600)
-        return self
-
-    def __exit__(self, *_):
-        self.connection.close()
-        self.process.terminate()
-        self.process.wait()
-
-    def ask(self, messages, tokens):
-        """The text, the usage, and seconds until its first piece."""
-        body = {"messages": messages, "temperature": 0, "stream": True, "max_tokens": tokens,
-                "stream_options": {"include_usage": True}}
-        begin = time.perf_counter()
-        self.connection.request("POST", "/v1/chat/completions", json.dumps(body))
-        answer = self.connection.getresponse()
-        if answer.status != 200:
-            sys.exit(answer.read().decode())
-        text, usage, first = "", None, None
-        for line in answer:
-            if not line.startswith(b"data: {"):
-                continue
-            event = json.loads(line[6:])
-            usage = event.get("usage") or usage
-            for choice in event["choices"]:
-                piece = choice["delta"].get("content") or ""
-                if piece and first is None:
-                    first = time.perf_counter() - begin
-                text += piece
-        return text, usage, first
+    usage = ask(port, messages, tokens, on_text, ignore_eos=True)
+    return "".join(pieces), usage, first[0]
 
 
 def words(rng, count):
@@ -78,24 +51,45 @@ def message(role, text):
     return {"role": role, "content": text}
 
 
-def second_turn(server, rng, tokens):
+def second_turn(port, rng, tokens):
     talk = [message("user", words(rng, tokens) + ". Say what this is about.")]
-    text, first, clock_first = server.ask(talk, 48)
+    text, first, clock_first = ask_whole(port, talk, 48)
     talk += [message("assistant", text), message("user", "Go on, please.")]
-    _, second, clock_second = server.ask(talk, 48)
+    _, second, clock_second = ask_whole(port, talk, 48)
     return {"prompt_tokens": [first["prompt_tokens"], second["prompt_tokens"]],
             "cached_tokens": second["prompt_tokens_details"]["cached_tokens"],
             "prefill_ms": [use["ration"]["ms"]["prefill"] for use in (first, second)],
             "first_token_s": [clock_first, clock_second]}
 
 
-def alternation(server, rng):
+def restart(options, rng):
+    """Seconds to the first token: of the first turn, and of the second after a restart."""
+    talk = [message("user", words(rng, options.tokens) + ". Say what this is about.")]
+    seconds, cached = [], 0
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["RATION_HOME"] = home
+        for _ in range(2):
+            port = free_port()
+            command = commands(options, port, AGENTS, options.tokens + 1024)["ration"]
+            with Server(command + ["--prefix-disk", "8GB"], port) as server:
+                wait_until_ready(server)
+                ask_whole(port, [message("user", "Hello!")], 8)
+                text, usage, first = ask_whole(port, talk, 48)
+            seconds.append(first)
+            cached = usage["prompt_tokens_details"]["cached_tokens"]
+            talk += [message("assistant", text), message("user", "Go on, please.")]
+        del os.environ["RATION_HOME"]
+    return {"first_token_s": seconds, "cached_tokens": cached,
+            "prompt_tokens": usage["prompt_tokens"]}
+
+
+def alternation(port, rng):
     agents = [[message("system", f"You are agent {i}. " + words(rng, 200)),
                message("user", words(rng, 30))] for i in range(AGENTS)]
     computed = []
     for turn in range(3):
         for agent in agents:
-            _, usage, _ = server.ask(agent, 40)
+            _, usage, _ = ask_whole(port, agent, 40)
             if turn > 0:
                 cached = usage["prompt_tokens_details"]["cached_tokens"]
                 computed.append(usage["prompt_tokens"] - cached)
@@ -111,17 +105,23 @@ def main():
     parser.add_argument("--tokens", type=int, default=3000)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("model")
+    parser.set_defaults(peer=None)
     options = parser.parse_args()
     rng = random.Random(5)
-    with Server(options) as server:
-        server.ask([message("user", "Hello!")], 8)
-        turns = [second_turn(server, rng, options.tokens) for _ in range(options.rounds)]
-        computed = alternation(server, rng)
+    port = free_port()
+    command = commands(options, port, AGENTS, options.tokens + 1024)["ration"]
+    with Server(command, port) as server:
+        wait_until_ready(server)
+        ask_whole(port, [message("user", "Hello!")], 8)
+        turns = [second_turn(port, rng, options.tokens) for _ in range(options.rounds)]
+        computed = alternation(port, rng)
+    anew = restart(options, rng)
     by_bill = [turn["prefill_ms"][1] / turn["prefill_ms"][0] for turn in turns]
     by_clock = [turn["first_token_s"][1] / turn["first_token_s"][0] for turn in turns]
     passed = statistics.median(by_clock) < 0.05 and max(computed) == 1
     if options.json:
-        print(json.dumps({"second_turn": turns, "alternation_computed": computed}))
+        print(json.dumps({"second_turn": turns, "alternation_computed": computed,
+                          "restart": anew}))
     else:
         for turn in turns:
             print(f"second turn of {turn['prompt_tokens'][0]} tokens: {turn['cached_tokens']} of "
@@ -130,6 +130,9 @@ def main():
         print(f"second over first: {100 * statistics.median(by_bill):.1f} % by the bill, "
               f"{100 * statistics.median(by_clock):.1f} % by the clock "
               f"({100 * min(by_clock):.1f} to {100 * max(by_clock):.1f} %)")
+        print(f"after a restart: {anew['cached_tokens']} of {anew['prompt_tokens']} taken over, "
+              f"first token after {anew['first_token_s'][0]:.2f} s, then "
+              f"{anew['first_token_s'][1]:.3f} s")
         print(f"alternation over {AGENTS} prompts: {max(computed)} tokens computed again at most")
     return 0 if passed else 1
 

@@ -14,50 +14,13 @@ turns. Printed are, each the median over the rounds:
 """
 
 import argparse
-import http.client
 import json
 import os
-import pathlib
 import statistics
-import sys
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "peer"))
-from programs import Server, free_port  # pylint: disable=wrong-import-position
-
-WORDS = ("river mountain sea cloud stone light garden winter summer road bridge letter window "
-         "kitchen engine market island forest silver number").split()
-
-
-def long_prompt(number, words):
-    """No two begin alike, so that none is found in a cache."""
-    return f"Text {number}: " + " ".join(WORDS[(i * i + number) % len(WORDS)]
-                                         for i in range(words)) + "\nWhich word came first?"
-
-
-def ask(port, text, tokens, on_text):
-    """Streams one answer and calls on_text at each piece of it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
-    body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "stream": True,
-            "max_tokens": tokens, "stream_options": {"include_usage": True}}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body),
-                       {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    if answer.status != 200:
-        sys.exit(answer.read().decode())
-    usage = {}
-    for line in answer:
-        if not line.startswith(b"data: {"):
-            continue
-        event = json.loads(line[6:])
-        usage = event.get("usage") or usage
-        choices = event.get("choices")
-        if choices and choices[0].get("delta", {}).get("content"):
-            if on_text() is False:
-                break
-    connection.close()
-    return usage
+from chat_client import Server, ask, commands, free_port, long_prompt, percentile, wait_until_ready
 
 
 def one_round(port, options):
@@ -70,7 +33,7 @@ def one_round(port, options):
         while time.perf_counter() < end:
             last = None
 
-            def on_text():
+            def on_text(_):
                 nonlocal last
                 now = time.perf_counter()
                 if last is not None:
@@ -90,7 +53,7 @@ def one_round(port, options):
             begin = time.perf_counter()
             seen = []
             ask(port, long_prompt(number, options.prompt_words), 8,
-                lambda seen=seen: seen.append(time.perf_counter()))
+                lambda _, seen=seen: seen.append(time.perf_counter()))
             firsts.append(seen[0] - begin)
 
     threads = [threading.Thread(target=stream, args=(i,)) for i in range(options.streams)]
@@ -100,38 +63,16 @@ def one_round(port, options):
         thread.start()
     for thread in threads:
         thread.join()
-    gaps.sort()
-    return {"p50": gaps[len(gaps) // 2], "p99": gaps[int(len(gaps) * 0.99)], "most": gaps[-1],
+    return {"p50": percentile(gaps, 0.5), "p99": percentile(gaps, 0.99), "most": max(gaps),
             "first": statistics.median(firsts), "gaps": len(gaps),
             "tok/s": sum(counts) / (time.perf_counter() - begin)}
 
 
 def measure(command, port, options):
     with Server(command, port) as server:
-        while True:
-            try:
-                if server.request("GET", "/health")[0] == 200:
-                    break
-            except OSError:
-                pass
-            if server.process.poll() is not None:
-                sys.exit(f"the server ended: {' '.join(server.command)}")
-            time.sleep(0.2)
-        ask(port, "Say hello.", 8, lambda: True)
+        wait_until_ready(server)
+        ask(port, "Say hello.", 8, lambda _: True)
         return one_round(port, options)
-
-
-def commands(options, port):
-    sequences = options.streams + 2
-    context = options.prompt_words * 2 + 3000
-    made = {"ration": [options.ration, "serve", options.model, "--port", port, "--quiet",
-                       "--threads", options.threads, "--sequences-max", sequences,
-                       "--context", context]}
-    if options.peer:
-        made["llama-server"] = [options.peer, "-m", options.model, "--port", port, "-t",
-                                options.threads, "-tb", options.threads, "-np", sequences,
-                                "-c", context * sequences, "--no-webui"]
-    return made
 
 
 def main():
@@ -150,7 +91,8 @@ def main():
     results = {}
     for _ in range(options.rounds):
         port = free_port()
-        for name, command in commands(options, port).items():
+        for name, command in commands(options, port, options.streams + 2,
+                                      options.prompt_words * 2 + 3000).items():
             results.setdefault(name, []).append(measure(command, port, options))
     if options.json:
         print(json.dumps(results))

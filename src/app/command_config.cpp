@@ -1,4 +1,4 @@
-// ration config: the configuration file checked, and its schema.
+// ration config: the configuration file checked, its schema, and new keys for it.
 #include <fmt/core.h>
 
 #include "app/commands.h"
@@ -14,9 +14,14 @@ Result<int> run_config(const Settings& settings) {
   if (what == "schema" && settings.words.empty()) {
     return print(config_schema()) ? kDone : kFailed;
   }
+  if (what == "key" && settings.words.size() == 1) {
+    const Result<std::string> lines = new_key(settings.words.front());
+    if (!lines) return lines.error();
+    return print(*lines) ? kDone : kFailed;
+  }
   if (what != "check" || settings.words.size() > 1) {
     return Error{Code::kInvalid,
-                 fmt::format("found '{}', wanted check, check FILE or schema", what)};
+                 fmt::format("found '{}', wanted check, check FILE, schema or key NAME", what)};
   }
   Settings named = settings;
   if (!settings.words.empty()) named.config_file = settings.words.front();

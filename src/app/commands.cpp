@@ -29,8 +29,9 @@ constexpr std::array kCommands{
     Command{"bench", "[MODEL]", "tokens a second for prefill and decode on this machine", 0, 1,
             run_bench},
     Command{"doctor", "", "what this machine offers, and what would improve it", 0, 0, run_doctor},
-    Command{"config", "check|schema [FILE]",
-            "check the configuration file, or print its JSON Schema", 1, 2, run_config},
+    Command{"config", "check|schema|key [FILE|NAME]",
+            "check the configuration file, print its JSON Schema, or make a key for it", 1, 2,
+            run_config},
     Command{"completion", "SHELL", "completion script for bash, zsh or fish", 1, 1, run_completion},
 };
 

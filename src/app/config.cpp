@@ -76,6 +76,7 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   const toml::table* tariff = reader.table("tariff");
   const toml::table* energy = reader.table("energy");
   const toml::table* disk = reader.table("disk");
+  const toml::node* keys = reader.node("keys");
   Result<std::vector<ConfigOption>> options = read_options(reader, file);
   if (!options) return options.error();
   config.options = std::move(*options);
@@ -88,6 +89,11 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   Result<EnergyOptions> read = read_energy(energy ? *energy : toml::table{}, file);
   if (!read) return read.error();
   config.energy = *read;
+  if (keys) {
+    Result<std::vector<ServeKey>> found = read_keys(*keys, file);
+    if (!found) return found.error();
+    config.keys = std::move(*found);
+  }
   if (!disk) return config;
   const Result<std::optional<Bytes>> limit = read_disk_limit(*disk, file);
   if (!limit) return limit.error();

@@ -9,6 +9,9 @@
 //   calibration = "desk.json"  # relative to this file; default: energy-calibration.json beside it
 //   [disk]
 //   limit = "20GB"  # on models and their packed weights; --disk goes before it
+//   [[keys]]  # who may use `ration serve`; without any, everybody
+//   name = "alice"
+//   secret_file = "alice.key"
 //   [defaults]         # what the command line does not say, for every command that takes it
 //   memory = "12GB"
 //   [serve]            # the same, for one command; goes before [defaults]
@@ -26,6 +29,7 @@
 
 #include "app/settings.h"
 #include "measure/measure.h"
+#include "serve/serve.h"
 
 namespace ration {
 
@@ -43,12 +47,18 @@ struct Config {
   std::optional<Tariff> tariff{};
   EnergyOptions energy{};
   std::optional<Bytes> disk_limit{};
+  std::vector<ServeKey> keys{};
   std::vector<ConfigOption> options{};
 };
 
 // kInvalid names the file, the line and the nearest key; kNotFound when a file that was asked for
 // is not there.
 Result<Config> read_config(const Settings& settings);
+
+// The keys of the file, and that of RATION_API_KEY.
+Result<std::vector<ServeKey>> keys_to_serve(const Config& config);
+// A key with a new random secret, as lines for the file.
+Result<std::string> new_key(std::string_view name);
 
 // The tables of Config that are no options of the command line, as properties of a JSON Schema.
 extern const std::string_view kConfigTablesSchema;

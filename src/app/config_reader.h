@@ -60,6 +60,31 @@ class TableReader {
     return nullptr;
   }
 
+  std::vector<std::string> texts(const std::string& key) {
+    std::vector<std::string> out;
+    const toml::node* node = take(key);
+    if (!node) return out;
+    const auto* values = node->as_array();
+    if (values) {
+      for (const toml::node& value : *values) {
+        if (const auto* text = value.as_string()) out.push_back(text->get());
+      }
+    }
+    if (!values || out.size() != values->size() || out.empty()) {
+      refuse(*node, fmt::format("'{}' is not a list of strings", key));
+    }
+    return out;
+  }
+
+  std::optional<int64_t> integer(const std::string& key, int64_t least, int64_t most) {
+    const toml::node* node = take(key);
+    if (!node) return std::nullopt;
+    const auto* value = node->as_integer();
+    if (value && value->get() >= least && value->get() <= most) return value->get();
+    refuse(*node, fmt::format("'{}' is not a whole number from {} to {}", key, least, most));
+    return std::nullopt;
+  }
+
   // As it stands, or null; whoever asks says what is wrong with it.
   const toml::node* node(const std::string& key) { return take(key); }
   void refuse(const toml::node& where, std::string_view what) {
@@ -98,5 +123,10 @@ class TableReader {
 // The tables [defaults] and those named after commands.
 Result<std::vector<ConfigOption>> read_options(TableReader& root,
                                                const std::filesystem::path& file);
+
+// The array of tables [[keys]]; secrets are read from their files and digested.
+Result<std::vector<ServeKey>> read_keys(const toml::node& keys, const std::filesystem::path& file);
+// Of one array of tables, as a property of a JSON Schema.
+extern const std::string_view kKeysSchema;
 
 }  // namespace ration

@@ -220,9 +220,9 @@ std::string config_schema() {
   return fmt::format(
       R"({{"$schema":"https://json-schema.org/draft/2020-12/schema",)"
       R"("title":"Configuration of ration","type":"object","additionalProperties":false,)"
-      R"("properties":{{{},{}}}}})"
+      R"("properties":{{{},{},{}}}}})"
       "\n",
-      kConfigTablesSchema, tables);
+      kConfigTablesSchema, kKeysSchema, tables);
 }
 
 }  // namespace ration

@@ -90,6 +90,15 @@ constexpr std::array kOptions{
              s.prefix_cache = *bytes;
              return {};
            }},
+    Option{"--prefix-disk", "SIZE",
+           "most to keep of them on the disk, for each model; outlasts restarts (default: 0)",
+           "chat serve",
+           [](Settings& s, std::string_view v) -> Status {
+             Result<Bytes> bytes = parse_bytes(v);
+             if (!bytes) return bytes.error();
+             s.prefix_disk = *bytes;
+             return {};
+           }},
     Option{"--share-prefixes", "", "let prompts take over what was computed for other keys",
            "serve",
            [](Settings& s, std::string_view) -> Status {
@@ -284,6 +293,17 @@ constexpr std::array kOptions{
     Option{"--connections-max", "N", "connections that are open at once (default 2048)", "serve",
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{1}, int64_t{100'000}, s.connections_max);
+           }},
+    Option{"--log-requests", "", "write a line of JSON for each request to standard error", "serve",
+           [](Settings& s, std::string_view) -> Status {
+             s.log_requests = true;
+             return {};
+           }},
+    Option{"--log-prompts", "", "the same, with what was asked", "serve",
+           [](Settings& s, std::string_view) -> Status {
+             s.log_requests = true;
+             s.log_prompts = true;
+             return {};
            }},
 };
 

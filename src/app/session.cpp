@@ -12,6 +12,7 @@
 
 #include "app/interrupt.h"
 #include "app/output.h"
+#include "app/prefix_disk.h"
 #include "app/tuning.h"
 #include "base/file.h"
 #include "plan/plan.h"
@@ -270,11 +271,16 @@ Result<std::unique_ptr<Session>> Session::open(const Settings& settings,
   session->engine = std::move(*engine);
   session->attributor =
       std::make_unique<Attributor>(session->meter, session->clock, AttributorOptions{});
+  Result<std::unique_ptr<PrefixStore>> store =
+      open_prefix_store(settings, *session->model, *session->kernels);
+  if (!store) return store.error();
+  session->prefix_store = std::move(*store);
   session->runner = std::make_unique<Runner>(
       *session->engine, session->budget, session->clock, *session->attributor,
       RunnerOptions{.draft_rows = plan->draft_rows,
                     .draft_engine = session->draft_engine.get(),
                     .prefix_bytes = settings.prefix_cache.value_or(limit),
+                    .prefix_store = session->prefix_store.get(),
                     .reproducible = settings.reproducible,
                     .share_prefixes = settings.share_prefixes});
   session->load = session->clock.since(start_ns);

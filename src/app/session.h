@@ -67,6 +67,7 @@ struct Session {
   std::shared_ptr<const Model> draft_model;  // null: none
   std::unique_ptr<Engine> draft_engine;
   std::unique_ptr<Attributor> attributor;
+  std::unique_ptr<PrefixStore> prefix_store;  // null: none
   std::unique_ptr<Runner> runner;
   Millis load;
   bool memory_stated = false;

@@ -35,6 +35,7 @@ struct Settings {
   int64_t context = 0;                // 0: what the model allows and the budget holds
   KvType kv = KvType::kF16;           // what keys and values are kept as
   std::optional<Bytes> prefix_cache;  // none: all of the cache that nobody needs
+  Bytes prefix_disk{0};               // the same, on the disk
   bool reproducible = false;          // prompts take over nothing that was generated
   bool share_prefixes = false;        // prompts take over what was computed for other keys
   std::optional<int64_t> max_tokens;
@@ -56,7 +57,7 @@ struct Settings {
   bool packed = true;  // weights are used from a packed copy beside the model
   Speculate speculate = Speculate::kAuto;
   std::string draft;  // a smaller model that guesses; "" is none
-  bool deep = true;  // prompts may be multiplied in int8 throughout, where the set gains by it
+  bool deep = true;   // prompts may be multiplied in int8 throughout, where the set gains by it
   bool force = false;
 
   // perplexity
@@ -82,6 +83,8 @@ struct Settings {
   int port = 11500;
   int64_t sequences_max = 16;
   int64_t connections_max = 2048;
+  bool log_requests = false;  // a line of JSON each, on standard error
+  bool log_prompts = false;   // with what was asked
 };
 
 }  // namespace ration

@@ -37,6 +37,12 @@ Status Charge::grow(Bytes extra) {
   return {};
 }
 
+void Charge::retag(Tag tag) {
+  CHECK(budget_ != nullptr);
+  budget_->move(tag_, tag, bytes_);
+  tag_ = tag;
+}
+
 void Charge::release() {
   if (budget_) budget_->give_back(tag_, bytes_);
   budget_ = nullptr;
@@ -105,6 +111,18 @@ void Budget::give_back(Tag tag, Bytes bytes) {
     report.used[static_cast<size_t>(tag)] -= bytes;
     report.used_total -= bytes;
     CHECK(report.used[static_cast<size_t>(tag)] >= Bytes{0});
+  }
+}
+
+void Budget::move(Tag from, Tag to, Bytes bytes) {
+  const std::lock_guard guard(*lock_);
+  for (Budget* node = this; node; node = node->parent_) {
+    BudgetReport& report = node->report_;
+    report.used[static_cast<size_t>(from)] -= bytes;
+    Bytes& used = report.used[static_cast<size_t>(to)];
+    used += bytes;
+    Bytes& peak = report.peak[static_cast<size_t>(to)];
+    peak = std::max(peak, used);
   }
 }
 

@@ -62,6 +62,8 @@ class [[nodiscard]] Charge {
   void settle(Bytes actual);
   // Takes more under the same tag; on refusal nothing changes.
   Status grow(Bytes extra);
+  // The same bytes are for something else from now on.
+  void retag(Tag tag);
   void release();
 
  private:
@@ -118,6 +120,7 @@ class Budget {
   Budget(std::string name, Marks marks, Budget* parent);
   Status take(Tag tag, Bytes bytes);
   void give_back(Tag tag, Bytes bytes);
+  void move(Tag from, Tag to, Bytes bytes);
   Bytes available_locked() const;
 
   const std::string name_;

@@ -149,6 +149,60 @@ Result<std::unique_ptr<Sequence>> Engine::fork(const Sequence& from, int64_t len
   return sequence;
 }
 
+std::vector<std::span<const std::byte>> Engine::blocks(const Sequence& sequence) const {
+  std::vector<std::span<const std::byte>> out;
+  for (const Sequence::Table& table : sequence.tables_) {
+    const auto bytes = static_cast<size_t>(table.pool->shape().block_bytes());
+    for (const std::byte* block : table.blocks) {
+      if (block) out.emplace_back(block, bytes);
+    }
+  }
+  return out;
+}
+
+std::vector<int64_t> Engine::forgotten(const Sequence& sequence) {
+  std::vector<int64_t> out;
+  for (const Sequence::Table& table : sequence.tables_) out.push_back(table.forgotten);
+  return out;
+}
+
+Result<std::unique_ptr<Sequence>> Engine::restore(
+    std::span<const RoleRun> roles, std::span<const int64_t> forgotten,
+    const std::function<Status(std::span<std::byte>)>& fill) {
+  const int64_t length = roles.empty() ? 0 : roles.back().end;
+  const int64_t blocks = kv_blocks_for(length);
+  bool right = length > 0 && length <= options_.context && forgotten.size() == pools_.size();
+  for (size_t i = 0; right && i < roles.size(); ++i) {
+    right = i == 0 ? roles[i].end > 0
+                   : roles[i].end > roles[i - 1].end && roles[i].role != roles[i - 1].role;
+  }
+  std::unique_ptr<Sequence> sequence = open();
+  for (size_t g = 0; right && g < pools_.size(); ++g) {
+    const int64_t window = sequence->tables_[g].window;
+    const int64_t most = window == 0 ? 0 : (length + 1 - window) / kKvBlockTokens;
+    right = forgotten[g] >= 0 && forgotten[g] <= std::max<int64_t>(most, 0);
+  }
+  if (!right) return Error{Code::kInvalid, "this is no conversation of this model"};
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    Sequence::Table& table = sequence->tables_[g];
+    table.blocks.assign(static_cast<size_t>(forgotten[g]), nullptr);
+    table.forgotten = forgotten[g];
+    while (std::ssize(table.blocks) < blocks) {
+      Result<std::byte*> block = table.pool->take();
+      if (!block) break;
+      table.blocks.push_back(*block);
+      const auto bytes = static_cast<size_t>(table.pool->shape().block_bytes());
+      if (Status filled = fill({*block, bytes}); !filled) return filled.error();
+    }
+    if (std::ssize(table.blocks) < blocks) {
+      return Error{Code::kOverBudget, "there is no room for a conversation that was written down"};
+    }
+  }
+  sequence->length_ = length;
+  sequence->roles_.assign(roles.begin(), roles.end());
+  return sequence;
+}
+
 // Takes the blocks all items need, or none. Those at the end of a sequence that others share are
 // replaced by copies: they are about to be written.
 Status Engine::grow(std::span<const StepItem> items) {

@@ -5,6 +5,7 @@
 // else is in the step, or which thread ran it. Within a role, results are bit-identical.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -122,6 +123,17 @@ class Engine {
   // by who writes into one: it costs no memory until then, and shared bytes are charged once.
   // kInvalid when windowed layers have forgotten that beginning: see Sequence::length_min().
   Result<std::unique_ptr<Sequence>> fork(const Sequence& from, int64_t length);
+
+  // The keys and values of a sequence, block by block, group by group, without forgotten ones: to be
+  // written down.
+  std::vector<std::span<const std::byte>> blocks(const Sequence& sequence) const;
+  // What layers with a window have forgotten of it, in blocks, by group.
+  static std::vector<int64_t> forgotten(const Sequence& sequence);
+  // A sequence as it was when it was written down, whose blocks `fill` is handed in that order.
+  // kInvalid when no sequence of this engine looks so; kOverBudget; the error of `fill`.
+  Result<std::unique_ptr<Sequence>> restore(
+      std::span<const RoleRun> roles, std::span<const int64_t> forgotten,
+      const std::function<Status(std::span<std::byte>)>& fill);
 
   // Runs all items as one batch. On an error no sequence has changed:
   // kOverBudget when the cache is full, kInvalid for a token outside the vocabulary.

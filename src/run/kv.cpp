@@ -164,10 +164,12 @@ void KvPool::set_kept(std::byte* block, bool kept) { count(index_of(block), 0, k
 
 void KvPool::count(size_t index, int32_t owners, int32_t keepers) {
   const auto spare = [&] { return owners_[index] > 0 && owners_[index] == keepers_[index]; };
-  spare_ -= spare() ? 1 : 0;
+  const bool was_spare = spare();
   owners_[index] += owners;
   keepers_[index] += keepers;
-  spare_ += spare() ? 1 : 0;
+  if (spare() == was_spare) return;
+  spare_ += was_spare ? -1 : 1;
+  charges_[index].retag(was_spare ? Tag::kKv : Tag::kPrefix);
 }
 
 bool KvPool::is_spare(const std::byte* block) const {

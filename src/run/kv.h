@@ -98,7 +98,8 @@ class KvPool {
   int64_t blocks_max() const { return static_cast<int64_t>(charges_.size()); }
   int64_t blocks_free() const { return static_cast<int64_t>(free_.size()); }
 
-  // A block with undefined content, charged under Tag::kKv. kOverBudget when the pool or its budget
+  // A block with undefined content, charged under Tag::kKv, while it is spare under Tag::kPrefix.
+  // kOverBudget when the pool or its budget
   // is used up.
   Result<std::byte*> take();
   // One more owner of a block.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "run/kv.h"
+#include "run/prefix_store.h"
 
 namespace ration {
 namespace {
@@ -27,16 +28,14 @@ bool covers(const PrefixSource& longer, const PrefixSource& text) {
 
 }  // namespace
 
-int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source) {
-  if (query.owner != source.owner || query.tokens.empty()) return 0;
-  const Sequence& sequence = *source.sequence;
-  const auto most = static_cast<std::ptrdiff_t>(
-      std::min(std::ssize(query.tokens) - 1, static_cast<std::ptrdiff_t>(sequence.length())));
+int64_t reusable_length(const PrefixQuery& query, const KnownText& text) {
+  if (query.owner != text.owner || query.tokens.empty()) return 0;
+  const auto most = std::min(std::ssize(query.tokens) - 1, std::ssize(text.tokens));
   const auto end = query.tokens.begin() + most;
   int64_t length =
-      std::mismatch(query.tokens.begin(), end, source.tokens.begin()).first - query.tokens.begin();
+      std::mismatch(query.tokens.begin(), end, text.tokens.begin()).first - query.tokens.begin();
   int64_t begin = 0;
-  for (const RoleRun& run : sequence.roles()) {
+  for (const RoleRun& run : text.roles) {
     if (run.role == Role::kPrompt && run.end > query.prompt) {
       length = std::min(length, std::max(begin, query.prompt));
     }
@@ -45,14 +44,28 @@ int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source) {
     }
     begin = run.end;
   }
-  return length < sequence.length_min() ? 0 : length;
+  return length < text.length_min ? 0 : length;
 }
 
-PrefixCache::PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max)
-    : engine_(engine), budget_(budget), bytes_max_(bytes_max) {}
+int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source) {
+  const Sequence& sequence = *source.sequence;
+  return reusable_length(query,
+                         {.tokens = source.tokens.first(static_cast<size_t>(sequence.length())),
+                          .roles = sequence.roles(),
+                          .length_min = sequence.length_min(),
+                          .owner = source.owner});
+}
+
+PrefixCache::PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max, PrefixStore* store)
+    : engine_(engine), budget_(budget), bytes_max_(bytes_max), store_(store) {}
+
+PrefixCache::~PrefixCache() {
+  if (store_) store_->wait();  // it holds blocks of the engine
+}
 
 std::unique_ptr<Sequence> PrefixCache::find(const PrefixQuery& query,
                                             std::span<const PrefixSource> running) {
+  if (std::unique_ptr<Sequence> read = read_from_store(query, running)) return read;
   int64_t best = 0;
   const Sequence* from = nullptr;
   const auto offer = [&](const PrefixSource& source) {
@@ -78,6 +91,28 @@ std::unique_ptr<Sequence> PrefixCache::find(const PrefixQuery& query,
   return std::move(*fork);
 }
 
+// What memory lacks, in place of texts that were not used for longest.
+std::unique_ptr<Sequence> PrefixCache::read_from_store(const PrefixQuery& query,
+                                                       std::span<const PrefixSource> running) {
+  if (!store_) return nullptr;
+  const std::optional<PrefixStore::Match> match = store_->find(query, longest(query, running));
+  if (!match) return nullptr;
+  while (engine_.kv_blocks_free() < match->blocks && shrink()) {
+  }
+  if (engine_.kv_blocks_free() < match->blocks) return nullptr;
+  return store_->read(engine_, *match);
+}
+
+int64_t PrefixCache::longest(const PrefixQuery& query,
+                             std::span<const PrefixSource> running) const {
+  int64_t length = 0;
+  for (const Text& text : kept_) length = std::max(length, reusable_length(query, text.source()));
+  for (const PrefixSource& source : running) {
+    length = std::max(length, reusable_length(query, source));
+  }
+  return length;
+}
+
 void PrefixCache::keep(std::unique_ptr<Sequence> sequence, std::span<const Token> tokens,
                        std::string_view owner) {
   if (!sequence || sequence->length() == 0 || bytes_max_ == Bytes{0}) return;
@@ -92,6 +127,7 @@ void PrefixCache::keep(std::unique_ptr<Sequence> sequence, std::span<const Token
   const auto bytes = Bytes{static_cast<int64_t>(tokens.size_bytes())};
   Result<Charge> charge = budget_.reserve(Tag::kPrefix, bytes);
   if (!charge) return;
+  if (store_) store_->keep(engine_, *sequence, tokens, owner);
   sequence->set_kept();
   kept_.push_back({.sequence = std::move(sequence),
                    .tokens = {tokens.begin(), tokens.end()},
@@ -103,6 +139,7 @@ void PrefixCache::keep(std::unique_ptr<Sequence> sequence, std::span<const Token
 
 // A text loses its end first: others may share its beginning.
 bool PrefixCache::shrink() {
+  if (store_) store_->settle();
   const Bytes used = engine_.kv_bytes_used();
   for (auto text = kept_.begin(); text != kept_.end();) {
     if (!text->sequence->end_is_spare()) {

@@ -27,6 +27,8 @@
 
 namespace ration {
 
+class PrefixStore;
+
 // What an answer may begin with.
 struct PrefixQuery {
   std::span<const Token> tokens;
@@ -42,18 +44,33 @@ struct PrefixSource {
   std::string_view owner{};
 };
 
+// The same wherever it is. tokens: those whose keys and values are cached; length_min: of it,
+// as Sequence::length_min().
+struct KnownText {
+  std::span<const Token> tokens;
+  std::span<const RoleRun> roles;
+  int64_t length_min = 0;
+  std::string_view owner{};
+};
+
 // How many tokens the query may take over: at most all but its last, whose logits are wanted.
+int64_t reusable_length(const PrefixQuery& query, const KnownText& text);
 int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source);
 
 // single-thread: the engine's.
 class PrefixCache {
  public:
-  // Borrows both. Blocks that are only kept never take more than bytes_max; 0: nothing is kept.
-  PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max);
+  // Borrows all. Blocks that are only kept never take more than bytes_max; 0: nothing is kept.
+  // store: where texts are also written down; null: nowhere.
+  PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max, PrefixStore* store = nullptr);
+  ~PrefixCache();
 
   // A sequence with the longest beginning that the query may reuse, from what is kept or from the
   // texts that are being written. Null: there is none.
   std::unique_ptr<Sequence> find(const PrefixQuery& query, std::span<const PrefixSource> running);
+
+  // How long that beginning would be.
+  int64_t longest(const PrefixQuery& query, std::span<const PrefixSource> running) const;
 
   // Keeps a text for later. tokens: at least sequence->length(), of which as many are meant.
   void keep(std::unique_ptr<Sequence> sequence, std::span<const Token> tokens,
@@ -74,9 +91,13 @@ class PrefixCache {
     PrefixSource source() const { return {tokens, sequence.get(), owner}; }
   };
 
+  std::unique_ptr<Sequence> read_from_store(const PrefixQuery& query,
+                                            std::span<const PrefixSource> running);
+
   Engine& engine_;
   Budget& budget_;
   const Bytes bytes_max_;
+  PrefixStore* const store_;
   std::vector<Text> kept_;  // the least recently used first
 };
 

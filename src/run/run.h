@@ -8,6 +8,7 @@
 #pragma once
 
 #include "run/engine.h"           // IWYU pragma: export
+#include "run/prefix_store.h"     // IWYU pragma: export
 #include "run/runner.h"           // IWYU pragma: export
 #include "run/sampler.h"          // IWYU pragma: export
 #include "run/speculate_model.h"  // IWYU pragma: export

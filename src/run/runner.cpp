@@ -30,7 +30,7 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       options_(options),
       costs_(engine.options().logit_rows_max),
       scheduler_(scheduler_options(engine.options(), options)),
-      prefixes_(engine, budget, options.prefix_bytes) {
+      prefixes_(engine, budget, options.prefix_bytes, options.prefix_store) {
   if (options_.draft_engine) {
     draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
                    static_cast<double>(engine.step_weight_bytes().count);

@@ -93,6 +93,8 @@ struct RunnerOptions {
   // What texts that are not being written may hold of the cache, for prompts that begin alike. They
   // are the first to go. 0: nothing is kept.
   Bytes prefix_bytes{0};
+  // Where texts are also written down, to be taken over when memory has them no more. None: null.
+  PrefixStore* prefix_store = nullptr;
   // What a prompt takes over, it would have computed to the bit: nothing that was generated.
   bool reproducible = false;
   // Prompts take over what was computed for other keys than theirs.
@@ -143,6 +145,8 @@ class Runner {
   void step_back(size_t described);
   Step next_step();
   PrefixSource source_of(const Answer& answer) const;
+  PrefixQuery query_of(const Answer& answer) const;
+  std::vector<PrefixSource> running() const;
   void reuse(Answer& answer);
   void retire(Answer& answer);
   void keep_prompt(const Answer& answer);

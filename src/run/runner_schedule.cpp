@@ -29,7 +29,11 @@ std::vector<ScheduledAnswer> Runner::describe() const {
                            .computed = answer->computed(),
                            .active = group == &active_});
       const auto& deadline = answer->request.deadline;
-      if (deadline) described.back().deadline = described.back().arrived + *deadline;
+      if (!deadline) continue;
+      described.back().deadline = described.back().arrived + *deadline;
+      if (group == &waiting_ && options_.prefix_bytes > Bytes{0}) {
+        described.back().computed = prefixes_.longest(query_of(*answer), running());
+      }
     }
   }
   return described;
@@ -102,18 +106,25 @@ PrefixSource Runner::source_of(const Answer& answer) const {
   return {answer.tokens, answer.sequence.get(), apart ? answer.request.key : std::string_view()};
 }
 
+PrefixQuery Runner::query_of(const Answer& answer) const {
+  return {.tokens = answer.tokens,
+          .prompt = answer.prompt_size(),
+          .owner = source_of(answer).owner,
+          .prompt_only = options_.reproducible};
+}
+
+std::vector<PrefixSource> Runner::running() const {
+  std::vector<PrefixSource> sources;
+  for (const AnswerPtr& answer : active_) {
+    if (answer->computed() > 0) sources.push_back(source_of(*answer));
+  }
+  return sources;
+}
+
 // An answer of which nothing is computed begins with what others have.
 void Runner::reuse(Answer& answer) {
   if (options_.prefix_bytes == Bytes{0} || answer.computed() > 0) return;
-  std::vector<PrefixSource> running;
-  for (const AnswerPtr& other : active_) {
-    if (other->computed() > 0) running.push_back(source_of(*other));
-  }
-  std::unique_ptr<Sequence> found = prefixes_.find({.tokens = answer.tokens,
-                                                    .prompt = answer.prompt_size(),
-                                                    .owner = source_of(answer).owner,
-                                                    .prompt_only = options_.reproducible},
-                                                   running);
+  std::unique_ptr<Sequence> found = prefixes_.find(query_of(answer), running());
   if (found) answer.sequence = std::move(found);
   if (!answer.cached) answer.cached = answer.computed();
 }

@@ -74,6 +74,7 @@ Ending ending_of(const Finish& finish, bool called) {
 
 HttpReply to_reply(const Face& face, const ApiError& error) {
   HttpReply reply{.status = error.status, .body = face.error(error)};
+  if (error.status == 401) reply.headers.emplace_back("www-authenticate", "Bearer");
   if (error.retry_after_seconds > 0) {
     reply.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
   }
@@ -82,6 +83,8 @@ HttpReply to_reply(const Face& face, const ApiError& error) {
 
 std::string_view error_type(int status) {
   switch (status) {
+    case 401:
+      return "authentication_error";
     case 403:
       return "permission_error";
     case 404:
@@ -97,19 +100,28 @@ std::string_view error_type(int status) {
 }
 
 Answers::Answers(AnswersOptions options, AnswersLinks links, Budget& budget, const Clock& clock)
-    : options_(std::move(options)), links_(std::move(links)), budget_(budget), clock_(clock) {}
+    : options_(std::move(options)),
+      links_(std::move(links)),
+      budget_(budget),
+      clock_(clock),
+      tariff_(options_.tariff) {}
 
 // --------------------------------------------------------------------------------------- to begin
 
-void Answers::begin(const Face& face, HttpRequest request,
+void Answers::begin(const Face& face, HttpRequest request, Caller caller,
                     const std::shared_ptr<Exchange>& exchange) {
   Answer answer{.exchange = exchange,
                 .face = &face,
                 .id = request.id,
                 .path = request.path,
+                .body = options_.log.keeps_bodies() ? request.body : "",
+                .caller = std::move(caller),
                 .arrived_ns = clock_.now_ns()};
-  if (stopping_) return reply(answer, to_reply(face, stopping_error()));
-  if (choices_ >= options_.choices_max) return reply(answer, to_reply(face, full_error(choices_)));
+  const auto refuse = [&](const ApiError& error) {
+    reply(answer, to_reply(face, error), error.code);
+  };
+  if (stopping_) return refuse(stopping_error());
+  if (choices_ >= options_.choices_max) return refuse(full_error(choices_));
   if (const Bytes body = request.memory.bytes(); body.count > 0) {
     const Bytes more = body * (kBytesPerBodyByte - 1);
     if (Status grown = request.memory.grow(more); !grown) {
@@ -120,7 +132,7 @@ void Answers::begin(const Face& face, HttpRequest request,
         error.type = error_type(400);
         error.retry_after_seconds = 0;
       }
-      return reply(answer, to_reply(face, error));
+      return refuse(error);
     }
   }
   answer.gone = std::make_shared<std::atomic<bool>>(false);
@@ -128,7 +140,8 @@ void Answers::begin(const Face& face, HttpRequest request,
   Preparer::Job job{.key = key,
                     .face = &face,
                     .body = std::move(request.body),
-                    .share = std::move(request.credential),
+                    .share = answer.caller ? answer.caller->name : std::move(request.credential),
+                    .caller = answer.caller,
                     .arrived_ns = answer.arrived_ns,
                     .gone = answer.gone,
                     .memory = std::move(request.memory)};
@@ -205,9 +218,9 @@ void Answers::tell(AnswerMap::iterator found, size_t index, AnswerNews& news) {
   if (news.refused) return fail(found, run_error(*news.refused), "");
   Answer& answer = found->second;
   Voice& voice = answer.voices[index];
-  if (!answer.heard && (!news.text.empty() || !news.tokens.empty())) {
-    answer.heard = true;
-    options_.metrics.first_token(clock_.since(answer.arrived_ns));
+  if (!answer.first_token && (!news.text.empty() || !news.tokens.empty())) {
+    answer.first_token = clock_.since(answer.arrived_ns);
+    options_.metrics.first_token(*answer.first_token);
   }
   std::vector<AnswerPart> parts;
   voice.parser.write(news.text, parts);
@@ -251,12 +264,12 @@ void Answers::end_voice(Answer& answer, size_t index, const Finish& finish, std:
 
 void Answers::end(AnswerMap::iterator found, std::string events) {
   Answer& answer = found->second;
-  answer.bill->dollars = price(*answer.bill, options_.tariff);
+  answer.bill->dollars = price(*answer.bill, tariff_);
   options_.metrics.finished(*answer.bill, clock_.since(answer.arrived_ns));
   if (answer.stream) {
     answer.writer->end(events, *answer.bill);
     put(answer, std::move(events));
-    options_.metrics.answered(answer.path, 200);
+    record(answer, 200, "", /*gone=*/false);
     answer.exchange->end();
   } else {
     std::vector<AnswerChoice> choices;
@@ -288,10 +301,30 @@ void Answers::put(Answer& answer, std::string events) {
   answer.exchange->start(std::move(head));
 }
 
-void Answers::reply(Answer& answer, HttpReply reply) const {
+void Answers::reply(Answer& answer, HttpReply reply, std::string_view error) const {
   mark(answer, reply);
-  options_.metrics.answered(answer.path, reply.status);
+  record(answer, reply.status, error, /*gone=*/false);
   answer.exchange->reply(std::move(reply));
+}
+
+void Answers::record(const Answer& answer, int status, std::string_view error, bool gone) const {
+  if (gone) {
+    options_.metrics.broken_off(answer.path);
+  } else {
+    options_.metrics.answered(answer.path, status);
+  }
+  options_.log.add({.id = answer.id,
+                    .key = answer.caller ? std::string_view(answer.caller->name) : "",
+                    .path = answer.path,
+                    .model = answer.writer ? std::string_view(options_.model) : "",
+                    .status = status,
+                    .error = error,
+                    .gone = gone,
+                    .stream = answer.stream,
+                    .whole = clock_.since(answer.arrived_ns),
+                    .first_token = answer.first_token,
+                    .bill = answer.bill ? &*answer.bill : nullptr,
+                    .body = answer.body});
 }
 
 void Answers::mark(const Answer& answer, HttpReply& reply) const {
@@ -306,12 +339,12 @@ void Answers::mark(const Answer& answer, HttpReply& reply) const {
 void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string events) {
   Answer& answer = found->second;
   if (!answer.started) {
-    reply(answer, to_reply(*answer.face, error));
+    reply(answer, to_reply(*answer.face, error), error.code);
   } else {
     answer.writer->error(events, error);
     answer.exchange->send(events);
     answer.exchange->abort();
-    options_.metrics.broken_off(answer.path);
+    record(answer, 200, error.code, /*gone=*/true);
   }
   drop(found, /*cancels=*/true);
 }
@@ -321,7 +354,7 @@ void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string
 void Answers::on_gone(uint64_t key) {
   const auto found = answers_.find(key);
   if (found == answers_.end()) return;
-  options_.metrics.broken_off(found->second.path);
+  record(found->second, found->second.started ? 200 : 499, "", /*gone=*/true);
   drop(found, /*cancels=*/true);
 }
 

@@ -20,7 +20,9 @@
 #include "serve/engine_loop.h"
 #include "serve/face/face.h"
 #include "serve/http.h"
+#include "serve/keys.h"
 #include "serve/prepare.h"
+#include "serve/request_log.h"
 #include "serve/server_metrics.h"
 
 namespace ration {
@@ -31,6 +33,8 @@ struct AnswersOptions {
   std::optional<Tariff> tariff;
   const ChatTraits& traits;
   ServerMetrics& metrics;
+  const RequestLog& log;
+  std::string model;  // its name in the log
 };
 
 // What is handed on. thread-safe ones.
@@ -48,13 +52,16 @@ class Answers {
   Answers(AnswersOptions options, AnswersLinks links, Budget& budget, const Clock& clock);
 
   // REQUIRES: the face reads or replies.
-  void begin(const Face& face, HttpRequest request, const std::shared_ptr<Exchange>& exchange);
+  void begin(const Face& face, HttpRequest request, Caller caller,
+             const std::shared_ptr<Exchange>& exchange);
 
   void prepared(uint64_t key, Prepared prepared);
   void on_news(std::vector<AnswerNews> news);
 
   // From now on what begins is refused.
   void begin_stop() { stopping_ = true; }
+  // Of answers that end from now on.
+  void set_tariff(std::optional<Tariff> tariff) { tariff_ = std::move(tariff); }
   bool stopping() const { return stopping_; }
   // Those that no news will come of any more.
   void refuse_all();
@@ -75,13 +82,15 @@ class Answers {
     const Face* face = nullptr;
     std::string id;    // of the request
     std::string path;  // of its route
+    std::string body;  // for the log, where that keeps it
+    Caller caller;
     int64_t arrived_ns = 0;
     std::unique_ptr<AnswerWriter> writer;  // once prepared
     bool stream = false;
     bool named = false;
-    bool started = false;     // the stream's first byte is out
-    bool said_start = false;  // and its first event
-    bool heard = false;       // of a token
+    bool started = false;               // the stream's first byte is out
+    bool said_start = false;            // and its first event
+    std::optional<Millis> first_token;  // since it arrived
     std::vector<Voice> voices;
     size_t open = 0;           // voices that are not done
     std::optional<Bill> bill;  // of those that are
@@ -96,7 +105,8 @@ class Answers {
   void end(AnswerMap::iterator found, std::string events);
   void put(Answer& answer, std::string events);
   void mark(const Answer& answer, HttpReply& reply) const;
-  void reply(Answer& answer, HttpReply reply) const;
+  void reply(Answer& answer, HttpReply reply, std::string_view error = "") const;
+  void record(const Answer& answer, int status, std::string_view error, bool gone) const;
   // The answer is over.
   void fail(AnswerMap::iterator found, const ApiError& error, std::string events);
   void drop(AnswerMap::iterator found, bool cancels);
@@ -105,6 +115,7 @@ class Answers {
   const AnswersLinks links_;
   Budget& budget_;
   const Clock& clock_;
+  std::optional<Tariff> tariff_;
   bool stopping_ = false;
   uint64_t next_key_ = 1;
   int64_t choices_ = 0;

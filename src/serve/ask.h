@@ -12,14 +12,12 @@
 
 #include "base/unit.h"
 #include "run/run.h"
+#include "serve/keys.h"
 
 namespace ration {
 
 // The most answers one request may want: prompts times choices of each.
 inline constexpr int64_t kChoicesMax = 128;
-// Priorities go from the negative of this.
-inline constexpr int64_t kPriorityMax = 100;
-
 // Functions that the model may ask its caller to run.
 struct AskedTools {
   std::string json;                // for the template, as OpenAI writes them; "": none

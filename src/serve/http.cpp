@@ -236,6 +236,7 @@ void HttpServer::on_signals(std::function<void(int)> caught) {
   error_code ignored;
   core_->signals.add(SIGINT, ignored);
   core_->signals.add(SIGTERM, ignored);
+  core_->signals.add(SIGHUP, ignored);
   // Waits anew after each, so that a second signal is seen too.
   auto wait = std::make_shared<std::function<void()>>();
   std::weak_ptr<std::function<void()>> again = wait;

@@ -108,7 +108,7 @@ class HttpServer {
   void start();
   // Calls `job` on that thread, after what was posted before. thread-safe.
   void post(std::function<void()> job);
-  // SIGINT and SIGTERM call `caught` on that thread, from now on. Before start().
+  // SIGINT, SIGTERM and SIGHUP call `caught` on that thread, from now on. Before start().
   void on_signals(std::function<void(int)> caught);
 
   // No new connections; idle ones are closed, the others after their present answer. thread-safe.

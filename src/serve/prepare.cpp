@@ -1,6 +1,7 @@
 #include "serve/prepare.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -46,6 +47,33 @@ std::optional<ApiError> check_model(const Ask& ask, const ServedModel& served) {
                     .code = "model_changed",
                     .message = same.error().message + "; restart the server to serve it"};
   }
+  return std::nullopt;
+}
+
+// What the caller's key allows.
+std::optional<ApiError> check_key(Ask& ask, const ServeKey& key, const ServedModel& served) {
+  const std::vector<std::string>& allowed = key.models;
+  const bool may_use = allowed.empty() || std::ranges::any_of(allowed, [&](const auto& name) {
+                         return is_model_name(name, served.names);
+                       });
+  if (!may_use) {
+    return ApiError{.status = 403,
+                    .type = "permission_error",
+                    .code = "model_not_allowed",
+                    .message = fmt::format("model: the key '{}' may not use {}, only {}", key.name,
+                                           served.names.front(), fmt::join(allowed, ", ")),
+                    .param = "model"};
+  }
+  if (ask.priority > std::max(0, key.priority_max)) {
+    return ApiError{.status = 403,
+                    .type = "permission_error",
+                    .code = "priority_not_allowed",
+                    .message = fmt::format("ration.priority: found {}, the key '{}' may ask for {} "
+                                           "at most",
+                                           ask.priority, key.name, key.priority_max),
+                    .param = "ration.priority"};
+  }
+  ask.priority = std::min(ask.priority, key.priority_max);
   return std::nullopt;
 }
 
@@ -134,21 +162,25 @@ std::vector<Request> requests_of(Ask& ask, const Prompts& prompts, const OutputO
 
 }  // namespace
 
-Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, const Clock& clock,
-                 const PrepareOptions& options, Rng& rng) {
+Prepared prepare(const Arrival& arrival, const Clock& clock, const PrepareOptions& options,
+                 Rng& rng) {
+  const Face& face = arrival.face;
   const ServedModel& served = options.served;
   if (face.reply) {
-    std::variant<std::string, ApiError> replied = face.reply(body, served);
+    std::variant<std::string, ApiError> replied = face.reply(arrival.body, served);
     if (ApiError* error = std::get_if<ApiError>(&replied)) return std::move(*error);
     return std::move(std::get<std::string>(replied));
   }
-  std::variant<Ask, ApiError> read =
-      face.read(body, {.sampler = options.sampler,
-                       .vocabulary = static_cast<int32_t>(served.model.network().vocabulary),
-                       .context = served.context});
+  std::variant<Ask, ApiError> read = face.read(
+      arrival.body, {.sampler = options.sampler,
+                     .vocabulary = static_cast<int32_t>(served.model.network().vocabulary),
+                     .context = served.context});
   if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
   Ask& ask = std::get<Ask>(read);
   if (auto refused = check_model(ask, served)) return std::move(*refused);
+  if (arrival.caller) {
+    if (auto refused = check_key(ask, *arrival.caller, served)) return std::move(*refused);
+  }
   const bool chats = !ask.messages_json.empty();
   std::variant<Prompts, ApiError> made =
       chats ? prompt_of_chat(ask, served) : prompts_of_text(ask, served);
@@ -159,7 +191,7 @@ Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, co
     prompt_tokens += static_cast<int64_t>(prompt.size());
   }
   if (face.count) return face.count(prompt_tokens);
-  if (auto refused = check_deadline(ask, arrived_ns, clock)) return std::move(*refused);
+  if (auto refused = check_deadline(ask, arrival.ns, clock)) return std::move(*refused);
   PreparedAnswer prepared{.stream = ask.stream, .named = !ask.model.empty()};
   if (chats) prepared.output = output_of_chat(ask, prompts, served);
   prepared.output.id_seed = rng.next();
@@ -212,7 +244,9 @@ void Preparer::work() {
       jobs_.pop_front();
     }
     if (job.gone && *job.gone) continue;
-    Prepared result = prepare(*job.face, job.body, job.arrived_ns, clock_, options_, rng_);
+    Prepared result =
+        prepare({.face = *job.face, .body = job.body, .ns = job.arrived_ns, .caller = job.caller},
+                clock_, options_, rng_);
     if (auto* answer = std::get_if<PreparedAnswer>(&result)) {
       for (Request& request : answer->requests) request.key = job.share;
     }

@@ -20,6 +20,7 @@
 #include "base/rng.h"
 #include "run/run.h"
 #include "serve/face/face.h"
+#include "serve/keys.h"
 #include "serve/output_parser.h"
 
 namespace ration {
@@ -40,10 +41,18 @@ struct PrepareOptions {
   SamplerOptions sampler;
 };
 
-// Checks in this order: the JSON and every field, the model's name, that its file is unchanged, the
-// template's word, the length, the deadline. `arrived_ns` on `clock`.
-Prepared prepare(const Face& face, std::string_view body, int64_t arrived_ns, const Clock& clock,
-                 const PrepareOptions& options, Rng& rng);
+// A request as it came.
+struct Arrival {
+  const Face& face;
+  std::string_view body;
+  int64_t ns = 0;   // on the clock of prepare()
+  Caller caller{};  // null: anybody
+};
+
+// Checks in this order: the JSON and every field, the model's name, that the caller may use it, that
+// its file is unchanged, the template's word, the length, the deadline.
+Prepared prepare(const Arrival& arrival, const Clock& clock, const PrepareOptions& options,
+                 Rng& rng);
 
 // One thread that prepares requests in the order of their arrival. thread-safe.
 class Preparer {
@@ -53,6 +62,7 @@ class Preparer {
     const Face* face = nullptr;
     std::string body;
     std::string share;  // whose request it is: Request::key
+    Caller caller{};
     int64_t arrived_ns = 0;
     std::shared_ptr<const std::atomic<bool>> gone;  // then it is dropped
     Charge memory;                                  // of the body, held as long as it is

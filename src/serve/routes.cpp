@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "serve/openapi.h"
 
 namespace ration {
 namespace {
@@ -16,6 +17,9 @@ constexpr std::string_view kModels = "/v1/models";
 constexpr std::string_view kMessages = "/v1/messages";
 constexpr std::string_view kPost = "POST";
 constexpr std::string_view kGet = "GET, HEAD";
+
+// Whoever looks after the server can see that it lives, without a key.
+constexpr std::array<std::string_view, 2> kOpenPaths{"/", "/health"};
 
 // A page is made at once; without one, and with a face that reads, the request goes to Answers.
 struct Route {
@@ -42,6 +46,7 @@ const std::array kRoutes{
     Route{kGet, kModels, kOpenAiPage, openai_models},
     Route{kGet, "/health", kOpenAiPage},
     Route{kGet, "/metrics", kOpenAiPage},
+    Route{kGet, "/openapi.json", kOpenAiPage},
     Route{kGet, "/", kOpenAiPage},
 };
 
@@ -98,6 +103,7 @@ const Face& face_of_path(std::string_view path) {
 
 Routes::Routes(RoutesOptions options, RoutesLinks links, Answers& answers, const Clock& clock)
     : options_(std::move(options)),
+      keys_(options_.keys ? options_.keys : std::make_shared<const Keys>()),
       links_(std::move(links)),
       answers_(answers),
       clock_(clock),
@@ -105,7 +111,7 @@ Routes::Routes(RoutesOptions options, RoutesLinks links, Answers& answers, const
 
 // A page in a browser may be made to call this machine: by a name of its own that resolves to it
 // (then Host is that name), or across origins (then Origin is not us). Neither gets an answer.
-std::optional<ApiError> Routes::check_caller(const HttpRequest& request) const {
+std::optional<ApiError> Routes::check_origin(const HttpRequest& request) const {
   const std::string_view host = without_port(request.host);
   if (options_.loopback && !names_this_machine(host) && host != options_.host) {
     return ApiError{.status = 403,
@@ -126,6 +132,27 @@ std::optional<ApiError> Routes::check_caller(const HttpRequest& request) const {
                                          to_valid_utf8(request.origin.substr(0, 100)))};
 }
 
+std::variant<Caller, ApiError> Routes::caller_of(const HttpRequest& request) const {
+  if (keys_->empty() || std::ranges::find(kOpenPaths, request.path) != kOpenPaths.end()) {
+    return Caller();
+  }
+  const Result<const ServeKey*> key = keys_->find(request.credential);
+  if (!key) {
+    return ApiError{.status = 500,
+                    .type = std::string(error_type(500)),
+                    .code = "internal_error",
+                    .message = key.error().message};
+  }
+  if (*key) return Caller(keys_, *key);
+  const bool without = request.credential.empty();
+  return ApiError{.status = 401,
+                  .type = std::string(error_type(401)),
+                  .code = without ? "missing_api_key" : "invalid_api_key",
+                  .message = fmt::format("found {}, wanted one of this server's keys in the header "
+                                         "'authorization: Bearer KEY' or 'x-api-key: KEY'",
+                                         without ? "no key" : "a key that is none of ours")};
+}
+
 void Routes::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
   if (request.path.size() > 1 && request.path.ends_with('/')) request.path.pop_back();
   const bool is_model = request.path.starts_with(kModelPrefix);
@@ -135,14 +162,23 @@ void Routes::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchan
   const bool posts = known && route->allow == kPost;
   const bool gets = request.method == "GET" || request.method == "HEAD";
   HttpReply reply;
-  if (const std::optional<ApiError> refused = check_caller(request)) {
+  Caller caller;
+  std::optional<ApiError> refused = check_origin(request);
+  if (!refused) {
+    std::variant<Caller, ApiError> asked = caller_of(request);
+    if (ApiError* error = std::get_if<ApiError>(&asked)) {
+      refused = std::move(*error);
+    } else {
+      caller = std::move(std::get<Caller>(asked));
+    }
+  }
+  if (!refused && !known) refused = not_found(request.path);
+  if (refused) {
     reply = to_reply(face_of_path(request.path), *refused);
-  } else if (!known) {
-    reply = to_reply(face_of_path(request.path), not_found(request.path));
   } else if (posts ? request.method != "POST" : !gets) {
     reply = not_allowed(*route, request.method);
   } else if (posts) {
-    return answers_.begin(route->face, std::move(request), exchange);
+    return answers_.begin(route->face, std::move(request), std::move(caller), exchange);
   } else if (is_model) {
     reply = model_page(request);
   } else if (route->page) {
@@ -151,6 +187,7 @@ void Routes::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchan
     reply = page(request);
   }
   links_.mark(reply);
+  links_.record(request, caller, reply.status, refused ? refused->code : "");
   exchange->reply(std::move(reply));
 }
 
@@ -159,6 +196,7 @@ HttpReply Routes::page(const HttpRequest& request) const {
   if (request.path == "/metrics") {
     return {.body = links_.metrics(), .type = "text/plain; version=0.0.4; charset=utf-8"};
   }
+  if (request.path == "/openapi.json") return {.body = std::string(openapi_text())};
   return {.body = list_of_routes(options_.served), .type = "text/plain; charset=utf-8"};
 }
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,8 +25,16 @@
 #include "measure/measure.h"
 #include "model/model.h"
 #include "run/run.h"
+#include "serve/keys.h"
+#include "serve/request_log.h"
 
 namespace ration {
+
+// What may change while answers are under way: they end as they began, later ones go by it.
+struct ServeReload {
+  std::vector<ServeKey> keys;
+  std::optional<Tariff> tariff;
+};
 
 struct ServeOptions {
   std::string host = "127.0.0.1";  // address or name; only this machine can connect to 127.0.0.1
@@ -37,6 +46,8 @@ struct ServeOptions {
   // Sampling where a request says nothing.
   SamplerOptions sampler{.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
   std::optional<Tariff> tariff = std::nullopt;
+  std::vector<ServeKey> keys = {};  // without any, everybody is served
+  RequestLogOptions log = {};
 
   int64_t waiting_max = 256;  // answers that wait for a place among the engine's sequences
   int64_t connections_max = 2048;
@@ -50,7 +61,10 @@ struct ServeOptions {
   Millis news_every{20};         // tokens that come faster than this travel together
   Millis ping_every{5'000};      // a comment into a stream that is silent so long
   Millis grace{5'000};           // for answers under way, when the server shall stop
-  bool catch_signals = false;    // SIGINT and SIGTERM stop(); a second one cuts the grace short
+  // SIGINT and SIGTERM stop(); a second one cuts the grace short. SIGHUP reloads.
+  bool catch_signals = false;
+  // What to go on with after SIGHUP, asked on the io thread; none: as before.
+  std::function<std::optional<ServeReload>()> reload = {};
 };
 
 // What is served and with what. Everything outlives the server; between run() and its return the

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 
 #include "serve/answers.h"
 #include "serve/chat_traits.h"
@@ -58,6 +59,7 @@ struct Server::State {
         created(unix_seconds()),
         start_ns(parts.clock.now_ns()),
         metrics(options.names.front()),
+        log(options.log),
         loop(
             parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
             [this](std::vector<AnswerNews> news) {
@@ -72,6 +74,7 @@ struct Server::State {
   void mark(HttpReply& reply) const;
   std::string status_json() const;
   std::string metrics_text();
+  void reload();
   void stop(Millis grace);
 
   const ServeParts parts;
@@ -80,6 +83,7 @@ struct Server::State {
   const int64_t created;
   const int64_t start_ns;
   ServerMetrics metrics;
+  const RequestLog log;
   std::atomic<int> signal = 0;
   EngineLoop loop;
   std::unique_ptr<HttpServer> http;
@@ -108,17 +112,31 @@ Status Server::State::open() {
                      .ping_every = options.ping_every,
                      .tariff = options.tariff,
                      .traits = traits,
-                     .metrics = metrics},
+                     .metrics = metrics,
+                     .log = log,
+                     .model = options.names.front()},
       AnswersLinks{.prepare = [this](Preparer::Job job) { preparer->add(std::move(job)); },
                    .order = [this](AnswerOrder order) { loop.order(std::move(order)); },
                    .cancel = [this](uint64_t key) { loop.cancel(key); },
                    .mark = add_marks},
       parts.budget, parts.clock);
   routes = std::make_unique<Routes>(
-      RoutesOptions{.served = served(), .host = options.host, .loopback = http->is_loopback()},
+      RoutesOptions{.served = served(),
+                    .host = options.host,
+                    .loopback = http->is_loopback(),
+                    .keys = std::make_shared<const Keys>(options.keys)},
       RoutesLinks{.status_json = [this] { return status_json(); },
                   .metrics = [this] { return metrics_text(); },
-                  .mark = add_marks},
+                  .mark = add_marks,
+                  .record =
+                      [this](const HttpRequest& request, const Caller& caller, int status,
+                             std::string_view error) {
+                        log.add({.id = request.id,
+                                 .key = caller ? std::string_view(caller->name) : "",
+                                 .path = request.path,
+                                 .status = status,
+                                 .error = error});
+                      }},
       *answers, parts.clock);
   return {};
 }
@@ -160,6 +178,14 @@ std::string Server::State::metrics_text() {
                        .memory = parts.budget.report()});
 }
 
+// On the io thread.
+void Server::State::reload() {
+  std::optional<ServeReload> changed = options.reload ? options.reload() : std::nullopt;
+  if (!changed) return;
+  routes->set_keys(std::make_shared<const Keys>(std::move(changed->keys)));
+  answers->set_tariff(std::move(changed->tariff));
+}
+
 void Server::State::stop(Millis grace) {
   http->post([this] { answers->begin_stop(); });
   http->drain();
@@ -197,6 +223,7 @@ int Server::run() {
       });
   if (state.options.catch_signals) {
     state.http->on_signals([&state](int number) {
+      if (number == SIGHUP) return state.reload();
       const bool again = state.signal.exchange(number) != 0;
       state.stop(again ? Millis{0} : state.options.grace);
     });

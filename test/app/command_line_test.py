@@ -162,7 +162,7 @@ class Configuration(ProgramTest):
             self.refuses(USAGE, pattern, "config", "check", "ration.toml")
         file.write_text("[serve]\nport = 8080\n")
         self.assertRegex(self.run_program("config", "check", file).out, "ration.toml is fine")
-        self.refuses(USAGE, "wanted check, check FILE or schema", "config", "chek")
+        self.refuses(USAGE, "wanted check, check FILE, schema or key NAME", "config", "chek")
 
     def test_the_schema_is_the_one_in_the_docs_and_every_key_of_it_is_known(self):
         schema = json.loads(self.run_program("config", "schema").out)
@@ -171,8 +171,10 @@ class Configuration(ProgramTest):
                          "ration config schema | python3 -m json.tool > docs/config.schema.json")
         file = self.home / "ration.toml"
         for table, rows in schema["properties"].items():
-            for key in rows["properties"]:
-                file.write_text(f"[{table}]\n{key} = {{}}\n")  # a table fits nowhere: no key is unknown
+            several = rows["type"] == "array"
+            title = f"[[{table}]]" if several else f"[{table}]"
+            for key in (rows["items"] if several else rows)["properties"]:
+                file.write_text(f"{title}\n{key} = {{}}\n")  # a table fits nowhere: no key is unknown
                 self.refuses(USAGE, r"line \d: .*is not a", "config", "check", file)
 
 

@@ -72,6 +72,24 @@ TEST(Budget, peaks_are_kept_by_tag_and_restart) {
   EXPECT_EQ(report.peak_total, Bytes{40});
 }
 
+TEST(Budget, bytes_can_come_to_be_for_something_else) {
+  Budget root("root", {.hard = Bytes{100}});
+  const std::unique_ptr<Budget> child = root.grant("child", {.hard = Bytes{50}});
+  Result<Charge> charge = child->reserve(Tag::kKv, Bytes{30});
+  ASSERT_TRUE(charge);
+  charge->retag(Tag::kPrefix);
+  for (const Budget* node : {&root, child.get()}) {
+    const BudgetReport report = node->report();
+    EXPECT_EQ(report.used[static_cast<size_t>(Tag::kKv)], Bytes{0});
+    EXPECT_EQ(report.used[static_cast<size_t>(Tag::kPrefix)], Bytes{30});
+    EXPECT_EQ(report.peak[static_cast<size_t>(Tag::kPrefix)], Bytes{30});
+    EXPECT_EQ(report.used_total, Bytes{30});
+    EXPECT_EQ(report.peak_total, Bytes{30});
+  }
+  charge->release();
+  EXPECT_EQ(root.report().used[static_cast<size_t>(Tag::kPrefix)], Bytes{0});
+}
+
 TEST(Budget, soft_mark_warns_without_refusing) {
   Budget root("root", {.hard = Bytes{100}, .soft = Bytes{50}});
   Result<Charge> charge = root.reserve(Tag::kKv, Bytes{50});

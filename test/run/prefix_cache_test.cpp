@@ -158,6 +158,11 @@ TEST(PrefixCache, holds_no_more_than_its_bytes_and_drops_what_was_not_used_for_l
     cache.keep(computed(texts[0]), texts[0], "");
     cache.keep(computed(texts[1]), texts[1], "");
     EXPECT_EQ(tiny.engine->kv_bytes_spare(), one_block * 6);
+    const auto charged = [&](Tag tag) {
+      return tiny.budget.report().used[static_cast<size_t>(tag)];
+    };
+    EXPECT_EQ(charged(Tag::kKv), Bytes{0});
+    EXPECT_GE(charged(Tag::kPrefix), one_block * 6);
     EXPECT_EQ(kept_of(0), 96);  // now the first is the one used last
     cache.keep(computed(std::span(texts[2]).first(64)), texts[2], "");
     EXPECT_EQ(tiny.engine->kv_bytes_spare(), one_block * 6);
@@ -167,6 +172,7 @@ TEST(PrefixCache, holds_no_more_than_its_bytes_and_drops_what_was_not_used_for_l
     // What somebody shares is not given back by dropping it.
     const auto shared = cache.find({.tokens = texts[2], .prompt = 96}, {});
     EXPECT_EQ(tiny.engine->kv_bytes_spare(), one_block * 4);
+    EXPECT_EQ(charged(Tag::kKv), one_block * 2);
     while (cache.shrink()) {
     }
     EXPECT_EQ(tiny.engine->kv_bytes_used(), one_block * 2);

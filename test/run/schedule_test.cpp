@@ -139,6 +139,37 @@ TEST(Schedule, simulated_events_are_the_real_ones_at_the_same_times) {
   for (const int64_t count : seen) EXPECT_GT(count, 0);
 }
 
+// Half of what reading takes is not enough for a new prompt, and plenty for one that was read before.
+TEST(Schedule, a_deadline_counts_only_what_a_prompt_has_still_to_read) {
+  TinyEngine tiny("llama-gqa", *available_kernels().front(), 1, kLimits);
+  WorkClock clock;
+  clock.watch(*tiny.engine);
+  const SystemFiles files;
+  const Machine machine = describe_machine(files);
+  EnergyMeter meter(files, machine, {});
+  Attributor attributor(meter, clock, {});
+  Runner runner(*tiny.engine, tiny.budget, clock, attributor, {.prefix_bytes = Bytes{kMiB}});
+  constexpr int64_t kPrompt = 90;
+  const auto ask = [&](uint64_t seed, std::optional<Millis> deadline) {
+    Recorder recorder;
+    const auto submitted = runner.submit({.prompt = random_tokens(*tiny.model, kPrompt, seed),
+                                          .tokens_max = 1,
+                                          .deadline = deadline,
+                                          .ignore_end = true},
+                                         recorder);
+    CHECK(submitted, submitted ? "" : submitted.error().message);
+    while (runner.step()) {
+    }
+    return recorder.finish;
+  };
+  EXPECT_FALSE(ask(1, std::nullopt).error);
+  const Millis near = kCosts.read * static_cast<double>(kPrompt) * 0.4;
+  EXPECT_FALSE(ask(1, near).error);
+  const Finish refused = ask(2, near);
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->code, Code::kDeadline);
+}
+
 TEST(Schedule, answers_of_all_priorities_are_what_they_are_alone) {
   constexpr int64_t kAnswers = 5;
   const auto request = [](TinyRunner& tiny, int64_t i) {

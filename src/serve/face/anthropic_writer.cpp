@@ -13,6 +13,8 @@ namespace {
 
 std::string_view error_kind(int status) {
   switch (status) {
+    case 401:
+      return "authentication_error";
     case 403:
       return "permission_error";
     case 404:
