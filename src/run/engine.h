@@ -124,8 +124,8 @@ class Engine {
   // kInvalid when windowed layers have forgotten that beginning: see Sequence::length_min().
   Result<std::unique_ptr<Sequence>> fork(const Sequence& from, int64_t length);
 
-  // The keys and values of a sequence, block by block, group by group, without forgotten ones: to be
-  // written down.
+  // The keys and values of a sequence to be written down: block by block, group by group, without
+  // forgotten ones.
   std::vector<std::span<const std::byte>> blocks(const Sequence& sequence) const;
   // What layers with a window have forgotten of it, in blocks, by group.
   static std::vector<int64_t> forgotten(const Sequence& sequence);

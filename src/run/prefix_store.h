@@ -11,9 +11,10 @@
 //           for one of 1.5B; written by a thread of its own, read on the engine's
 // Proved    test/run/prefix_store_test.cpp
 //
-// A file's head is checked when the store is opened and its blocks when they are read: one that is cut, changed or
-// of another model is deleted. It tells the tokens of its text to whoever may read it, so files are
-// its user's alone; owners are written as digests. Private to run/; run/run.h hands it on.
+// A file's head is checked when the store is opened and its blocks when they are read: one that is
+// cut, changed or of another model is deleted. It tells the tokens of its text to whoever may read
+// it, so files are their user's alone; owners are written as digests. Private to run/; run/run.h
+// hands it on.
 #pragma once
 
 #include <condition_variable>

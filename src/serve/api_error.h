@@ -10,7 +10,8 @@
 
 namespace ration {
 
-// type: invalid_request_error, authentication_error, permission_error, not_found_error, unavailable_error, server_error.
+// type: invalid_request_error, authentication_error, permission_error, not_found_error,
+// unavailable_error, server_error.
 // message: like every Error's, lower case, no full stop, "found X, wanted Y".
 struct ApiError {
   int status = 400;

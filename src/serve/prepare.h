@@ -49,8 +49,8 @@ struct Arrival {
   Caller caller{};  // null: anybody
 };
 
-// Checks in this order: the JSON and every field, the model's name, that the caller may use it, that
-// its file is unchanged, the template's word, the length, the deadline.
+// Checks in this order: the JSON and every field, the model's name, that the caller may use it,
+// that its file is unchanged, the template's word, the length, the deadline.
 Prepared prepare(const Arrival& arrival, const Clock& clock, const PrepareOptions& options,
                  Rng& rng);
 
