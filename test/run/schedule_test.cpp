@@ -139,7 +139,7 @@ TEST(Schedule, simulated_events_are_the_real_ones_at_the_same_times) {
   for (const int64_t count : seen) EXPECT_GT(count, 0);
 }
 
-// Two fifths of what reading takes: too little for a new prompt, plenty for one that was read before.
+// Two fifths of what reading takes is too little for a new prompt, plenty for one that was read.
 TEST(Schedule, a_deadline_counts_only_what_a_prompt_has_still_to_read) {
   TinyEngine tiny("llama-gqa", *available_kernels().front(), 1, kLimits);
   WorkClock clock;
