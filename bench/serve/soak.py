@@ -11,9 +11,9 @@ Several models are asked in turns, so that they are swapped where the memory hol
 few seconds the server gets SIGHUP. It runs with --reproducible and without a prefix cache, so that
 at the end all keys and values must be given back.
 
-Fails (exit code 1) on a wrong text, a status above 500 but 503, an answer that breaks off, memory
-that grows by more than --growth from the first tenth after a fifth of the time to the last tenth, or
-bytes of answers (kv, io) that are still taken when all clients have gone.
+Fails (exit code 1) on a wrong text, a status above 500 but 503, an answer that breaks off, resident
+memory that grows by more than --growth from the third tenth of the time to the last, or bytes of
+answers (kv, io) that are still taken when all clients have gone.
 """
 
 import argparse
@@ -160,10 +160,10 @@ def resident(pid):
 
 
 def growth_of(sizes):
-    """Of the memory that is no mapped file, over time."""
+    """Of the resident memory from the third tenth to the last, in shares of it, or of 64 MiB."""
     tenth = max(1, len(sizes) // 10)
     early = max(sizes[2 * tenth:3 * tenth] or sizes)
-    return max(sizes[-tenth:]) / early - 1, early
+    return (max(sizes[-tenth:]) - early) / max(early, 64 << 20), early
 
 
 def main():
@@ -180,7 +180,7 @@ def main():
     options = parser.parse_args()
     port = free_port()
     command = [options.ration, "serve", *options.models, "--port", port, "--quiet", "--threads",
-               options.threads, "--sequences-max", 6, "--context", 2048, "--reproducible",
+               options.threads, "--sequences-max", 6, "--context", 1024, "--reproducible",
                "--prefix-cache", 0, *shlex.split(options.serve)]
     with Server(command, port) as server:
         wait_until_ready(server)
@@ -197,7 +197,7 @@ def main():
             time.sleep(1)
             if server.process.poll() is not None:
                 sys.exit(f"the server ended with {server.process.returncode}")
-            sizes.append(resident(server.process.pid)["RssAnon"])
+            sizes.append(resident(server.process.pid)["VmRSS"])
             if len(sizes) % 5 == 0:
                 server.process.send_signal(signal.SIGHUP)
         for client in clients:
@@ -209,7 +209,8 @@ def main():
     growth, early = growth_of(sizes)
     result = {"minutes": options.minutes, "models": names, "counts": soak.counts,
               "faults": soak.faults[:20], "faults_count": len(soak.faults), "left_bytes": left,
-              "anonymous_bytes": early, "growth": growth, "peak_resident_bytes": peak}
+              "resident_bytes": early, "growth": growth,
+              "resident_bytes_over_time": sizes[::max(1, len(sizes) // 20)], "peak_resident_bytes": peak}
     print(json.dumps(result, indent=1))
     if options.out:
         pathlib.Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
