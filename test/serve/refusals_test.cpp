@@ -138,8 +138,17 @@ TEST(Refusals, a_deadline_that_passes_in_the_queue) {
     late.post(chat_body("x", 5, ",\"ration\":{\"max_ms\":60000},\"stream\":" + stream));
     EXPECT_TRUE(server.has_answers(2));
     server.clock.advance(Millis{61'000});
-    server.gate.release(5);  // what the engine has to say goes out at the end of a step
+    // What the engine has to say goes out at the end of a step: so many until it has heard of it.
+    std::atomic<bool> answered = false;
+    std::thread steps([&] {
+      while (!answered) {
+        server.gate.release(1);
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    });
     const Response response = late.read_response();
+    answered = true;
+    steps.join();
     expect_error(response, 504, "unavailable_error", "deadline_exceeded", "ration.max_ms");
     EXPECT_NE(response.body.find("60000 ms"), std::string::npos) << response.body;
   }
