@@ -1,11 +1,17 @@
 // How often each order of eviction makes a server load models, and how long requests wait for it:
-// random traces of ten simulated hours over four models of which two or three fit.
+// random traces of ten simulated hours over four models of which two or three fit. Or the loads of
+// a trace that was recorded (sim/trace.h), as JSON:
+//
+//   residency_bench TRACE POOL_BYTES MODELS_MAX NAME:BYTES:LOAD_MS:ANSWER_MS...
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <sstream>
 #include <utility>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "plan/plan.h"
 
@@ -55,10 +61,11 @@ std::vector<TraceRow> draw(const Traffic& traffic, uint64_t seed) {
   return trace;
 }
 
+constexpr std::array kOrders{std::pair{EvictionOrder::kGreedyDual, "greedy-dual"},
+                             std::pair{EvictionOrder::kLruBytes, "LRU by bytes"},
+                             std::pair{EvictionOrder::kLruCount, "LRU by count"}};
+
 void compare(const Traffic& traffic) {
-  constexpr std::array kOrders{std::pair{EvictionOrder::kGreedyDual, "greedy-dual"},
-                               std::pair{EvictionOrder::kLruBytes, "LRU by bytes"},
-                               std::pair{EvictionOrder::kLruCount, "LRU by count"}};
   for (const auto& [order, name] : kOrders) {
     int64_t loads = 0;
     Millis loading;
@@ -80,10 +87,43 @@ void compare(const Traffic& traffic) {
   }
 }
 
+int replay_recorded(int argc, char** argv) {
+  const Result<std::string> text = read_file(argv[1], Bytes{64 * kMiB});
+  const Result<std::vector<TraceRow>> trace = text ? parse_trace(*text) : text.error();
+  if (!trace) {
+    fmt::print(stderr, "{}: {}\n", argv[1], trace.error().message);
+    return 1;
+  }
+  std::vector<ReplayModel> known;
+  for (int i = 4; i < argc; ++i) {
+    std::istringstream fields(argv[i]);
+    ReplayModel model;
+    std::string bytes, load, answer;
+    std::getline(fields, model.name, ':');
+    std::getline(fields, bytes, ':');
+    std::getline(fields, load, ':');
+    std::getline(fields, answer, ':');
+    model.bytes = Bytes{std::atoll(bytes.c_str())};
+    model.load = Millis{std::atof(load.c_str())};
+    model.answer = Millis{std::atof(answer.c_str())};
+    known.push_back(std::move(model));
+  }
+  std::string out;
+  for (const auto& [order, name] : kOrders) {
+    const ResidencyReplay replay = replay_residency(
+        *trace, known,
+        {.budget = Bytes{std::atoll(argv[2])}, .order = order, .models_max = std::atoll(argv[3])});
+    out += fmt::format("{}\"{}\":{}", out.empty() ? "" : ",", name, replay.loads);
+  }
+  fmt::print("{{{}}}\n", out);
+  return 0;
+}
+
 }  // namespace
 }  // namespace ration
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 4) return ration::replay_recorded(argc, argv);
   fmt::print("{:14} {:14} {:>7} {:>9} {:>8} {:>8} {:>8}\n", "traffic", "order", "loads",
              "loading s", "p50 s", "p95 s", "p99 s");
   for (const ration::Traffic& traffic : ration::kTraffic) ration::compare(traffic);

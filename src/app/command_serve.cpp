@@ -1,4 +1,4 @@
-// ration serve: the chat API over HTTP, until Ctrl-C.
+// ration serve: models over HTTP, until Ctrl-C.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -8,25 +8,14 @@
 #include "app/exit_code.h"
 #include "app/interrupt.h"
 #include "app/output.h"
+#include "app/served_models.h"
 #include "app/service.h"
-#include "app/session.h"
 #include "serve/serve.h"
 
 namespace ration {
 namespace {
 
 constexpr int64_t kOwnFiles = 64;  // that are open beside connections
-
-// What requests may call the model: its name, and what the command line called it.
-std::vector<std::string> model_names(const Session& session, const Settings& settings) {
-  std::vector<std::string> names;
-  const auto add = [&](const std::string& name) {
-    if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(name);
-  };
-  add(session.name);
-  add(settings.model.empty() ? Store::default_model() : settings.model);
-  return names;
-}
 
 std::string try_line(const std::string& url, bool with_key) {
   return fmt::format(
@@ -65,17 +54,25 @@ void warn_of_strangers(const ServeOptions& options, std::string_view url) {
       "says who may");
 }
 
+// "a, and on demand b, c"
+std::string served_names(const std::vector<ServeModel>& models) {
+  std::string names = models.front().names.front();
+  for (size_t i = 1; i < models.size(); ++i) {
+    names += (i == 1 ? ", and on demand " : ", ") + models[i].names.front();
+  }
+  return names;
+}
+
 }  // namespace
 
 Result<int> run_serve(const Settings& settings) {
-  Result<std::unique_ptr<Session>> opened =
-      Session::open(settings, {.sequences = settings.sequences_max, .speculates = true});
+  Result<std::unique_ptr<ServedModels>> opened = ServedModels::open(settings);
   if (!opened) return opened.error();
-  Session& session = **opened;
+  ServedModels& served = **opened;
   if (interrupted()) return kInterrupted;
   const Result<std::optional<int>> socket = inherited_socket();
   if (!socket) return socket.error();
-  Result<std::vector<ServeKey>> keys = keys_to_serve(session.config);
+  Result<std::vector<ServeKey>> keys = keys_to_serve(served.host().config);
   if (!keys) return keys.error();
   const int64_t files = raise_open_files(settings.connections_max + kOwnFiles);
   if (files < settings.connections_max + kOwnFiles) {
@@ -87,27 +84,26 @@ Result<int> run_serve(const Settings& settings) {
   const ServeOptions options{.host = settings.host,
                              .port = settings.port,
                              .socket = socket->value_or(-1),
-                             .names = model_names(session, settings),
+                             .models = served.models(),
+                             .pool = served.pool(),
+                             .helper_pool = served.helper_pool(),
                              .sampler = settings.sampler,
-                             .tariff = session.config.tariff,
+                             .tariff = served.host().config.tariff,
                              .keys = std::move(*keys),
                              .log = log_options(settings),
+                             .sequences_max = settings.sequences_max,
                              .connections_max = settings.connections_max,
                              .catch_signals = true,
                              .reload = [&settings] { return reload(settings); }};
-  Result<std::unique_ptr<Server>> server = Server::listen({.model = *session.model,
-                                                           .engine = *session.engine,
-                                                           .runner = *session.runner,
-                                                           .budget = session.budget,
-                                                           .clock = session.clock},
-                                                          options);
+  Result<std::unique_ptr<Server>> server = Server::listen(
+      {.loader = served, .budget = served.host().budget, .clock = served.host().clock}, options);
   if (!server) return server.error();
-  if (!settings.quiet) note("ration: " + session.summary());
   const std::string url = (*server)->url();
-  print(fmt::format("ration: {} answers at {}/v1\n", options.names.front(), url));
+  const std::string names = served_names(options.models);
+  print(fmt::format("ration: {} answers at {}/v1\n", names, url));
   if (!settings.quiet) print(try_line(url, !options.keys.empty()) + "\n");
   if (!settings.quiet) warn_of_strangers(options, url);
-  notify_service(fmt::format("READY=1\nSTATUS={} answers at {}", options.names.front(), url));
+  notify_service(fmt::format("READY=1\nSTATUS={} answers at {}", names, url));
   const int signal = (*server)->run();
   if (!settings.quiet) note("ration: stopped");
   return signal == SIGINT ? kInterrupted : kDone;

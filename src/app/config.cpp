@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "app/config_reader.h"
@@ -47,6 +48,55 @@ Result<std::optional<Bytes>> read_disk_limit(const toml::table& table, const fs:
   return limit;
 }
 
+// Files are found beside the configuration, as its other paths are.
+std::string reference_of(const std::string& text, const fs::path& file) {
+  if (!text.starts_with("./") && !text.starts_with("../")) return text;
+  return (file.parent_path() / text).lexically_normal().string();
+}
+
+Result<ConfigModel> read_model(const std::string& name, const toml::table& table,
+                               const fs::path& file) {
+  TableReader reader(table, fmt::format("[models.{}] ", name), file);
+  const std::string model = reader.text("model");
+  ConfigModel found{.name = name,
+                    .model = model.empty() ? name : reference_of(model, file),
+                    .aliases = reader.texts("aliases"),
+                    .pin = reader.flag("pin"),
+                    .helper = reader.flag("helper"),
+                    .preload = reader.flag("preload"),
+                    .context = reader.count("context"),
+                    .memory = reader.size("memory")};
+  if (const toml::node* node = reader.node("keep_alive")) {
+    const auto* number = node->as_integer();
+    const auto* text = node->as_string();
+    const Result<std::optional<Millis>> span =
+        parse_keep_alive(number ? std::to_string(number->get())
+                         : text ? text->get()
+                                : "");
+    if (!span) reader.refuse(*node, "'keep_alive' is not a time such as \"5m\", or \"forever\"");
+    if (span) found.keep_alive = *span;
+  }
+  if (Status read = reader.finish(); !read) return read.error();
+  return found;
+}
+
+Result<std::vector<ConfigModel>> read_models(const toml::table& tables, const fs::path& file) {
+  std::vector<std::pair<uint32_t, ConfigModel>> found;  // by line: the parser sorts by name
+  TableReader reader(tables, "[models] ", file);
+  for (const auto& [key, node] : tables) {
+    const toml::table* table = reader.table(std::string(key.str()));
+    if (!table) continue;
+    Result<ConfigModel> model = read_model(std::string(key.str()), *table, file);
+    if (!model) return model.error();
+    found.emplace_back(node.source().begin.line, std::move(*model));
+  }
+  if (Status read = reader.finish(); !read) return read.error();
+  std::ranges::sort(found, {}, [](const auto& row) { return row.first; });
+  std::vector<ConfigModel> models;
+  for (auto& [line, model] : found) models.push_back(std::move(model));
+  return models;
+}
+
 fs::path default_file() {
   if (const char* folder = std::getenv("XDG_CONFIG_HOME"); folder && *folder) {
     return fs::path(folder) / "ration/config.toml";
@@ -66,7 +116,23 @@ const std::string_view kConfigTablesSchema =
     R"("energy":{"type":"object","additionalProperties":false,"properties":{)"
     R"("calibration":{"type":"string"}}},)"
     R"("disk":{"type":"object","additionalProperties":false,"properties":{)"
-    R"("limit":{"type":"string"}}})";
+    R"("limit":{"type":"string"}}},)"
+    R"("models":{"type":"object","additionalProperties":{"type":"object",)"
+    R"("additionalProperties":false,"properties":{)"
+    R"("model":{"type":"string"},)"
+    R"("aliases":{"type":"array","items":{"type":"string"}},)"
+    R"("pin":{"type":"boolean"},"helper":{"type":"boolean"},"preload":{"type":"boolean"},)"
+    R"("keep_alive":{"type":["string","integer"]},)"
+    R"("context":{"type":"integer","minimum":1},"memory":{"type":"string"}}}})";
+
+Result<std::optional<Millis>> parse_keep_alive(std::string_view text) {
+  if (text == "forever") return std::optional<Millis>();
+  const bool negative = text.starts_with('-');
+  const Result<Millis> span = parse_millis(text.substr(negative ? 1 : 0));
+  if (!span) return span.error();
+  constexpr Millis kLongest{1e12};  // thirty years
+  return negative || *span > kLongest ? std::nullopt : std::optional(*span);
+}
 
 Result<Config> parse_config(std::string_view text, const fs::path& file) {
   const Result<toml::table> root = parse_toml(text, file.string());
@@ -77,6 +143,7 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
   const toml::table* energy = reader.table("energy");
   const toml::table* disk = reader.table("disk");
   const toml::node* keys = reader.node("keys");
+  const toml::table* models = reader.table("models");
   Result<std::vector<ConfigOption>> options = read_options(reader, file);
   if (!options) return options.error();
   config.options = std::move(*options);
@@ -93,6 +160,11 @@ Result<Config> parse_config(std::string_view text, const fs::path& file) {
     Result<std::vector<ServeKey>> found = read_keys(*keys, file);
     if (!found) return found.error();
     config.keys = std::move(*found);
+  }
+  if (models) {
+    Result<std::vector<ConfigModel>> found = read_models(*models, file);
+    if (!found) return found.error();
+    config.models = std::move(*found);
   }
   if (!disk) return config;
   const Result<std::optional<Bytes>> limit = read_disk_limit(*disk, file);

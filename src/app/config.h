@@ -12,6 +12,9 @@
 //   [[keys]]  # who may use `ration serve`; without any, everybody
 //   name = "alice"
 //   secret_file = "alice.key"
+//   [models.coder]     # a model of `ration serve`, by the name that requests use
+//   model = "qwen2.5-coder-1.5b"
+//   keep_alive = "5m"
 //   [defaults]         # what the command line does not say, for every command that takes it
 //   memory = "12GB"
 //   [serve]            # the same, for one command; goes before [defaults]
@@ -41,6 +44,19 @@ struct ConfigOption {
   std::string where;  // "FILE, line N: [serve] port", for errors
 };
 
+// A model that the server may serve: [models.NAME].
+struct ConfigModel {
+  std::string name;
+  std::string model;  // a reference or path
+  std::vector<std::string> aliases{};
+  bool pin = false;
+  bool helper = false;
+  bool preload = false;
+  std::optional<Millis> keep_alive{};  // none: it stays until another wants its room
+  int64_t context = 0;                 // 0: not said
+  std::optional<Bytes> memory{};
+};
+
 struct Config {
   std::filesystem::path file{};  // where it is, or would be
   bool found = false;
@@ -49,7 +65,12 @@ struct Config {
   std::optional<Bytes> disk_limit{};
   std::vector<ServeKey> keys{};
   std::vector<ConfigOption> options{};
+  std::vector<ConfigModel> models{};  // in the file's order
 };
+
+// How long a model stays: "5m", a number of seconds, "forever", or something negative for that
+// (then nothing). kInvalid.
+Result<std::optional<Millis>> parse_keep_alive(std::string_view text);
 
 // kInvalid names the file, the line and the nearest key; kNotFound when a file that was asked for
 // is not there.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "app/config_reader.h"
 #include "base/text.h"
@@ -21,7 +22,8 @@ bool settable(const Option& option) {
   return std::ranges::find(kNot, long_name(option)) == kNot.end();
 }
 
-bool takes_model(const Command& command) { return command.arguments.starts_with("[MODEL]"); }
+bool takes_model(const Command& command) { return command.arguments.starts_with("[MODEL"); }
+bool takes_models(const Command& command) { return command.arguments == "[MODEL...]"; }
 
 const Option* find_option(const Command& command, std::string_view name) {
   for (const Option& option : options()) {
@@ -78,10 +80,13 @@ Status apply_value(const Option& option, std::string_view value, const std::stri
 
 Status apply_table(const Config& config, std::string_view table, const Command& command,
                    Settings& settings) {
+  bool named = false;
   for (const ConfigOption& entry : config.options) {
     if (entry.command != table) continue;
     if (entry.name == kModel) {
-      if (takes_model(command)) settings.model = entry.value;
+      const bool further = takes_models(command) && std::exchange(named, true);
+      if (further) settings.words.push_back(entry.value);
+      if (!further && takes_model(command)) settings.model = entry.value;
       continue;
     }
     const Option* option = find_option(command, entry.name);
@@ -170,7 +175,10 @@ std::string schema_of(std::string_view name, const Command* command) {
     if (!settable(option) || (command && !takes(*command, option))) continue;
     keys += (keys.empty() ? "" : ",") + schema_of(option);
   }
-  if (!command || takes_model(*command)) {
+  if (command && takes_models(*command)) {
+    keys += R"(,"model":{"type":["string","array"],"items":{"type":"string"},)"
+            R"("description":"the models, as in the command line"})";
+  } else if (!command || takes_model(*command)) {
     keys += R"(,"model":{"type":"string","description":"the model, as in the command line"})";
   }
   return fmt::format(R"("{}":{{"type":"object","additionalProperties":false,"properties":{{{}}}}})",

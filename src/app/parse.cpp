@@ -94,6 +94,7 @@ void add_option(CLI::App& app, const Option& option, Words& words) {
          std::string(option.summary))
       ->type_name(std::string(option.value))
       ->expected(1)
+      ->allow_extra_args(false)
       ->take_all();
 }
 

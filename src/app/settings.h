@@ -26,7 +26,7 @@ inline Result<KvType> parse_kv_type(std::string_view text) {
 struct Settings {
   std::string command;
   std::string model;               // a path or reference; "" means the default model
-  std::vector<std::string> words;  // positional arguments after the model
+  std::vector<std::string> words;  // positional arguments after the model; of serve: more models
 
   // What may be spent.
   std::optional<Bytes> memory;        // none: what the machine has free

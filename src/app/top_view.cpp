@@ -87,11 +87,12 @@ bool MetricsReading::has(std::string_view name) const {
   return std::ranges::find(entries_, name, &Entry::name) != entries_.end();
 }
 
-std::map<std::string, double> MetricsReading::by(std::string_view name,
-                                                 std::string_view label) const {
+std::map<std::string, double> MetricsReading::by(std::string_view name, std::string_view label,
+                                                 std::string_view having) const {
   std::map<std::string, double> found;
   for (const Entry& entry : entries_) {
-    if (entry.name == name) found[value_of(entry.labels, label)] += entry.value;
+    if (entry.name != name || entry.labels.find(having) == std::string::npos) continue;
+    found[value_of(entry.labels, label)] += entry.value;
   }
   return found;
 }
@@ -133,9 +134,12 @@ std::string top_text(std::string_view url, const MetricsReading& before, const M
                        seconds_text(quantile_between(before, now, name, 0.99)));
   };
   std::string models;
-  for (const auto& [model, _] : now.by("ration_requests_total", "model")) {
-    models += (models.empty() ? "" : ", ") + model;
+  int64_t away = 0;
+  for (const auto& [model, in] : now.by("ration_model_state", "model", "state=\"loaded\"")) {
+    if (in > 0) models += (models.empty() ? "" : ", ") + model;
+    if (in == 0) ++away;
   }
+  if (away > 0) models += fmt::format("{}{} not loaded", models.empty() ? "" : "; ", away);
   const double used = now.sum("ration_memory_bytes"), limit = now.sum("ration_memory_budget_bytes");
   std::string kinds;
   for (const auto& [kind, bytes] : now.by("ration_memory_bytes", "kind")) {

@@ -21,8 +21,9 @@ class MetricsReading {
   // Of the name, over all labels; of those that hold `label`, such as "kind=\"kv\"".
   double sum(std::string_view name, std::string_view label = "") const;
   bool has(std::string_view name) const;
-  // The values of one label of a name, with their sums.
-  std::map<std::string, double> by(std::string_view name, std::string_view label) const;
+  // The values of one label of a name, with their sums; of those that hold `having`, as above.
+  std::map<std::string, double> by(std::string_view name, std::string_view label,
+                                   std::string_view having = "") const;
 
  private:
   struct Entry {

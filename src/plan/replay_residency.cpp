@@ -99,6 +99,7 @@ class SimulatedPool {
     result_.peak = std::max(result_.peak, held);
     loop_.after(models_[model].load, [this, model] {
       models_[model].state = ResidentModel::State::kIn;
+      policy_.ended(model, loop_.now());
       pump();
     });
   }
@@ -112,6 +113,7 @@ class SimulatedPool {
     loop_.after(given_[next.model].answer, [this, next] {
       serving_ = false;
       --models_[next.model].running;
+      policy_.ended(next.model, loop_.now());
       ++result_.answers;
       pump();
     });

@@ -78,6 +78,8 @@ class Residency {
 
   // A request of the model begins.
   void used(size_t model, Millis now, const ResidentModel& as);
+  // An answer of the model has ended, or the model has come in: its idle time begins.
+  void ended(size_t model, Millis now) { known_[model].last_use = now; }
 
   // Whether the model can be had at all, however long one waits. kOverBudget says what it needs,
   // what is free, what holds the rest, and which models would fit.

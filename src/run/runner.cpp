@@ -30,7 +30,8 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       options_(options),
       costs_(engine.options().logit_rows_max),
       scheduler_(scheduler_options(engine.options(), options)),
-      prefixes_(engine, budget, options.prefix_bytes, options.prefix_store) {
+      prefixes_(engine, budget, options.prefix_bytes, options.prefix_store),
+      next_id_(options.first_id) {
   if (options_.draft_engine) {
     draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
                    static_cast<double>(engine.step_weight_bytes().count);

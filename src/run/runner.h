@@ -99,6 +99,8 @@ struct RunnerOptions {
   bool reproducible = false;
   // Prompts take over what was computed for other keys than theirs.
   bool share_prefixes = false;
+  // Requests are numbered from here: runners that share an attributor keep apart.
+  RequestId first_id = 1;
 };
 
 // Rows that are worth keeping: the most guessed tokens of one answer in a step.
@@ -174,7 +176,7 @@ class Runner {
   PrefixCache prefixes_;
   std::vector<AnswerPtr> waiting_;  // in order of arrival
   std::vector<AnswerPtr> active_;   // in order of arrival
-  RequestId next_id_ = 1;
+  RequestId next_id_;
   int64_t last_batch_ = 0;
   double draft_share_ = 0;  // of a step of one token, what one of the draft model takes
 };

@@ -68,6 +68,7 @@ struct AnswerHead {
   int64_t prompt_tokens = 0;  // of all prompts
   bool include_usage = false;
   bool logprobs = false;
+  bool unloads = false;             // nothing is asked but that the model may go
   std::string repeated_json;        // members of an object that the answer repeats, or ""
   std::vector<std::string> echoes;  // of each prompt, when its text comes first; else empty
 };

@@ -12,7 +12,6 @@ namespace {
 // A body becomes a tree of values, messages, a prompt and tokens before it is let go: measured for
 // long texts, rounded up.
 constexpr int64_t kBytesPerBodyByte = 6;
-constexpr int kRetrySeconds = 1;
 
 // The engine knows choices by a number of their own: the answer's, and which one of it.
 constexpr int kChoiceBits = 8;
@@ -20,40 +19,6 @@ static_assert(kChoicesMax <= int64_t{1} << kChoiceBits);
 uint64_t order_key(uint64_t key, size_t voice) { return key << kChoiceBits | voice; }
 uint64_t answer_key(uint64_t order) { return order >> kChoiceBits; }
 size_t voice_of(uint64_t order) { return order & ((uint64_t{1} << kChoiceBits) - 1); }
-
-// What the runner or the engine says, once a request is prepared.
-ApiError run_error(const Error& error) {
-  ApiError out{.message = error.message, .bytes = error.shortfall};
-  switch (error.code) {
-    case Code::kInvalid:
-      out.code = "invalid_value";
-      return out;
-    case Code::kOverBudget:
-      out.status = 503;
-      out.code = "insufficient_memory";
-      out.retry_after_seconds = kRetrySeconds;
-      break;
-    case Code::kDeadline:
-      out.status = 504;
-      out.code = "deadline_exceeded";
-      out.param = "ration.max_ms";
-      break;
-    default:
-      out.status = 500;
-      out.code = "internal_error";
-      break;
-  }
-  out.type = error_type(out.status);
-  return out;
-}
-
-ApiError stopping_error() {
-  return {.status = 503,
-          .type = "unavailable_error",
-          .code = "stopping",
-          .message = "the server is being stopped",
-          .retry_after_seconds = 5};
-}
 
 ApiError full_error(int64_t choices) {
   return {.status = 503,
@@ -79,24 +44,6 @@ HttpReply to_reply(const Face& face, const ApiError& error) {
     reply.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
   }
   return reply;
-}
-
-std::string_view error_type(int status) {
-  switch (status) {
-    case 401:
-      return "authentication_error";
-    case 403:
-      return "permission_error";
-    case 404:
-      return "not_found_error";
-    case 500:
-      return "server_error";
-    case 503:
-    case 504:
-      return "unavailable_error";
-    default:
-      return "invalid_request_error";
-  }
 }
 
 Answers::Answers(AnswersOptions options, AnswersLinks links, Budget& budget, const Clock& clock)
@@ -151,10 +98,12 @@ void Answers::begin(const Face& face, HttpRequest request, Caller caller,
   links_.prepare(std::move(job));
 }
 
-void Answers::prepared(uint64_t key, Prepared prepared) {
+void Answers::prepared(uint64_t key, size_t model, ModelLease lease, Prepared prepared) {
   const auto found = answers_.find(key);
   if (found == answers_.end()) return;
   Answer& answer = found->second;
+  answer.model = model;
+  answer.lease = std::move(lease);
   if (const ApiError* error = std::get_if<ApiError>(&prepared)) return fail(found, *error, "");
   if (std::string* body = std::get_if<std::string>(&prepared)) {
     reply(answer, {.body = std::move(*body)});
@@ -184,7 +133,7 @@ void Answers::prepared(uint64_t key, Prepared prepared) {
   }
   answer.voices.reserve(ready.requests.size());  // they stay where they are
   for (int64_t i = 0; i < count; ++i) {
-    answer.voices.emplace_back(options_.traits, ready.output);
+    answer.voices.emplace_back(answer.lease->traits, ready.output);
     ++ready.output.id_seed;
   }
   answer.open = answer.voices.size();
@@ -198,6 +147,7 @@ void Answers::prepared(uint64_t key, Prepared prepared) {
 void Answers::order(uint64_t key, Answer& answer, std::vector<Request> requests, bool logprobs) {
   for (size_t i = 0; i < requests.size(); ++i) {
     links_.order({.key = order_key(key, i),
+                  .model = answer.lease,
                   .request = std::move(requests[i]),
                   .arrived_ns = answer.arrived_ns,
                   .wants_tokens = logprobs,
@@ -220,7 +170,7 @@ void Answers::tell(AnswerMap::iterator found, size_t index, AnswerNews& news) {
   Voice& voice = answer.voices[index];
   if (!answer.first_token && (!news.text.empty() || !news.tokens.empty())) {
     answer.first_token = clock_.since(answer.arrived_ns);
-    options_.metrics.first_token(*answer.first_token);
+    options_.metrics.first_token(answer.model, *answer.first_token);
   }
   std::vector<AnswerPart> parts;
   voice.parser.write(news.text, parts);
@@ -265,7 +215,7 @@ void Answers::end_voice(Answer& answer, size_t index, const Finish& finish, std:
 void Answers::end(AnswerMap::iterator found, std::string events) {
   Answer& answer = found->second;
   answer.bill->dollars = price(*answer.bill, tariff_);
-  options_.metrics.finished(*answer.bill, clock_.since(answer.arrived_ns));
+  options_.metrics.finished(answer.model, *answer.bill, clock_.since(answer.arrived_ns));
   if (answer.stream) {
     answer.writer->end(events, *answer.bill);
     put(answer, std::move(events));
@@ -309,14 +259,14 @@ void Answers::reply(Answer& answer, HttpReply reply, std::string_view error) con
 
 void Answers::record(const Answer& answer, int status, std::string_view error, bool gone) const {
   if (gone) {
-    options_.metrics.broken_off(answer.path);
+    options_.metrics.broken_off(answer.model, answer.path);
   } else {
-    options_.metrics.answered(answer.path, status);
+    options_.metrics.answered(answer.model, answer.path, status);
   }
   options_.log.add({.id = answer.id,
                     .key = answer.caller ? std::string_view(answer.caller->name) : "",
                     .path = answer.path,
-                    .model = answer.writer ? std::string_view(options_.model) : "",
+                    .model = answer.writer ? std::string_view(options_.models[answer.model]) : "",
                     .status = status,
                     .error = error,
                     .gone = gone,
@@ -329,11 +279,12 @@ void Answers::record(const Answer& answer, int status, std::string_view error, b
 
 void Answers::mark(const Answer& answer, HttpReply& reply) const {
   if (answer.writer) {
-    reply.headers.emplace_back("x-ration-reason", answer.named ? "named" : "only-model");
+    const std::string_view unnamed = options_.only_model ? "only-model" : "default";
+    reply.headers.emplace_back("x-ration-reason", answer.named ? "named" : unnamed);
   }
   const std::string_view id_header = answer.face->id_header;
   if (!id_header.empty()) reply.headers.emplace_back(id_header, answer.id);
-  links_.mark(reply);
+  links_.mark(reply, answer.model);
 }
 
 void Answers::fail(AnswerMap::iterator found, const ApiError& error, std::string events) {
@@ -362,6 +313,7 @@ void Answers::drop(AnswerMap::iterator found, bool cancels) {
   auto& [key, answer] = *found;
   if (cancels) {
     *answer.gone = true;
+    if (answer.voices.empty()) links_.forget(key);
     for (size_t i = 0; i < answer.voices.size(); ++i) {
       if (!answer.voices[i].done) links_.cancel(order_key(key, i));
     }

@@ -31,10 +31,10 @@ struct AnswersOptions {
   int64_t choices_max = 0;  // under way at once, waiting ones included
   Millis ping_every;
   std::optional<Tariff> tariff;
-  const ChatTraits& traits;
+  bool only_model = true;  // there is no other to name
   ServerMetrics& metrics;
   const RequestLog& log;
-  std::string model;  // its name in the log
+  std::vector<std::string> models;  // their names in the log, by index
 };
 
 // What is handed on. thread-safe ones.
@@ -42,20 +42,24 @@ struct AnswersLinks {
   std::function<void(Preparer::Job)> prepare;
   std::function<void(AnswerOrder)> order;
   std::function<void(uint64_t key)> cancel;
-  std::function<void(HttpReply&)> mark;  // adds the headers that every reply has
+  // No model is awaited for this answer any more.
+  std::function<void(uint64_t key)> forget;
+  // Adds the headers that every reply has; model: an index.
+  std::function<void(HttpReply&, size_t model)> mark;
 };
 
 // single-thread: the io thread's.
 class Answers {
  public:
-  // REQUIRES: budget, clock and traits outlive it.
+  // REQUIRES: budget, clock and metrics outlive it.
   Answers(AnswersOptions options, AnswersLinks links, Budget& budget, const Clock& clock);
 
   // REQUIRES: the face reads or replies.
   void begin(const Face& face, HttpRequest request, Caller caller,
              const std::shared_ptr<Exchange>& exchange);
 
-  void prepared(uint64_t key, Prepared prepared);
+  // model: an index; lease: of it, when the answer needs it.
+  void prepared(uint64_t key, size_t model, ModelLease lease, Prepared prepared);
   void on_news(std::vector<AnswerNews> news);
 
   // From now on what begins is refused.
@@ -85,6 +89,8 @@ class Answers {
     std::string body;  // for the log, where that keeps it
     Caller caller;
     int64_t arrived_ns = 0;
+    size_t model = 0;                      // the first until it is prepared
+    ModelLease lease{};                    // outlives the voices
     std::unique_ptr<AnswerWriter> writer;  // once prepared
     bool stream = false;
     bool named = false;

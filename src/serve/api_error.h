@@ -24,7 +24,14 @@ struct ApiError {
   int retry_after_seconds = 0;                     // 0: trying again will not help
 };
 
+// When to try again what may soon be possible.
+inline constexpr int kRetrySeconds = 1;
+
 // The type that goes with a status.
 std::string_view error_type(int status);
+// What the runner or the engine says, once a request is prepared.
+ApiError run_error(const Error& error);
+// 503, to whom the server will not answer any more.
+ApiError stopping_error();
 
 }  // namespace ration

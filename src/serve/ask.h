@@ -53,6 +53,8 @@ struct Ask {
   std::optional<int64_t> tokens_max;
   std::optional<Millis> deadline;  // since the request came
   int32_t priority = 0;
+  // How long the model stays when it is idle, from now on; infinite: until another wants its room.
+  std::optional<Millis> keep_alive;
   bool ignore_end = false;
   int64_t choices = 1;        // answers to each prompt
   std::string repeated_json;  // members of an object that the answer repeats, or ""

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace ration {
@@ -12,14 +13,17 @@ class EngineLoop::Writer final : public Listener {
   Writer(EngineLoop& loop, const AnswerOrder& order, Millis waited)
       : loop_(loop),
         key_(order.key),
+        model_(*order.model),
         wants_tokens_(order.wants_tokens),
         deadline_(order.request.deadline),
-        waited_(waited) {}
+        queued_(std::max(waited - order.request.load, Millis{0})) {}
 
   void on_token(const TokenOutput& token, std::string_view text) override {
     if (loop_.on_interval_) {
       const int64_t now_ns = loop_.clock_.now_ns();
-      if (last_ns_) loop_.on_interval_(Millis{static_cast<double>(now_ns - *last_ns_) * 1e-6});
+      if (last_ns_) {
+        loop_.on_interval_(model_.index, Millis{static_cast<double>(now_ns - *last_ns_) * 1e-6});
+      }
       last_ns_ = now_ns;
     }
     if (text.empty() && !wants_tokens_) return;
@@ -34,7 +38,7 @@ class EngineLoop::Writer final : public Listener {
   void on_finish(std::string_view text, const Finish& finish) override {
     loop_.urgent_ = true;
     AnswerNews news{.key = key_, .text = std::string(text), .finish = finish};
-    news.finish->bill.queue += waited_;
+    news.finish->bill.queue += queued_;
     if (finish.error && finish.error->code == Code::kDeadline && deadline_) {
       // The runner was given what was left of it.
       news.finish->error->message =
@@ -44,31 +48,34 @@ class EngineLoop::Writer final : public Listener {
     loop_.end(key_);
   }
 
+  void cancel() const { model_.loaded->runner().cancel(id); }
+  PooledModel& model() const { return model_; }
+
   RequestId id = 0;
 
  private:
   TokenReport report(const TokenOutput& token) const {
+    const Tokenizer& tokenizer = model_.served.model.tokenizer();
     TokenReport report{.bytes = token.bytes, .logprob = token.logprob};
     for (const TokenLogprob& other : token.top) {
-      report.top.push_back({loop_.tokenizer_.piece(other.token, true), other.logprob});
+      report.top.push_back({tokenizer.piece(other.token, true), other.logprob});
     }
     return report;
   }
 
   EngineLoop& loop_;
   const uint64_t key_;
+  PooledModel& model_;  // its seat holds the lease
   const bool wants_tokens_;
   const std::optional<Millis> deadline_;
-  const Millis waited_;  // before the runner had it
+  const Millis queued_;  // before the runner had it
   bool told_ = false;
   std::optional<int64_t> last_ns_;  // when the last token came
 };
 
-EngineLoop::EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock,
-                       Millis news_every, Deliver deliver, OnInterval on_interval)
-    : runner_(runner),
-      tokenizer_(tokenizer),
-      clock_(clock),
+EngineLoop::EngineLoop(const Clock& clock, Millis news_every, Deliver deliver,
+                       OnInterval on_interval)
+    : clock_(clock),
       news_every_(news_every),
       deliver_(std::move(deliver)),
       on_interval_(std::move(on_interval)) {}
@@ -115,18 +122,38 @@ void EngineLoop::run() {
     for (AnswerOrder& order : inbox.orders) begin(std::move(order));
     for (uint64_t key : inbox.cancels) {
       if (const auto writer = writers_.find(key); writer != writers_.end()) {
-        runner_.cancel(writer->second->id);
+        writer->second->cancel();
       }
     }
     if (stop_ns && clock_.now_ns() >= *stop_ns) {
-      for (const auto& [key, writer] : writers_) runner_.cancel(writer->id);
+      for (const auto& [key, writer] : writers_) writer->cancel();
     }
-    busy = runner_.step();
-    active_ = runner_.active();
-    waiting_ = runner_.waiting();
+    busy = step();
     flush();
     if (stop_ns && writers_.empty()) return;
   }
+}
+
+// One of each model's.
+bool EngineLoop::step() {
+  bool busy = false;
+  int64_t active = 0;
+  int64_t waiting = 0;
+  for (const Seat& seat : seats_) {
+    Runner& runner = seat.model->loaded->runner();
+    busy |= runner.step();
+    active += runner.active();
+    waiting += runner.waiting();
+  }
+  active_ = active;
+  waiting_ = waiting;
+  return busy;
+}
+
+EngineLoop::Seat& EngineLoop::seat_of(const ModelLease& model) {
+  const auto found = std::ranges::find_if(
+      seats_, [&](const Seat& seat) { return seat.model.get() == model.get(); });
+  return found != seats_.end() ? *found : seats_.emplace_back(Seat{.model = model});
 }
 
 void EngineLoop::begin(AnswerOrder order) {
@@ -134,24 +161,31 @@ void EngineLoop::begin(AnswerOrder order) {
   const Millis waited = clock_.since(order.arrived_ns);
   auto writer = std::make_unique<Writer>(*this, order, waited);
   if (order.request.deadline) *order.request.deadline -= waited;
-  const Result<RequestId> id = runner_.submit(std::move(order.request), *writer);
+  Runner& runner = order.model->loaded->runner();
+  const Result<RequestId> id = runner.submit(std::move(order.request), *writer);
   if (!id) {
     urgent_ = true;
     news_.push_back({.key = order.key, .refused = id.error()});
     return;
   }
   writer->id = *id;
+  ++seat_of(order.model).answers;
   writers_.emplace(order.key, std::move(writer));
 }
 
 void EngineLoop::end(uint64_t key) {
   const auto writer = writers_.find(key);
+  const auto of_model = [&](const Seat& seat) {
+    return seat.model.get() == &writer->second->model();
+  };
+  --std::ranges::find_if(seats_, of_model)->answers;
   ended_.push_back(std::move(writer->second));
   writers_.erase(writer);
 }
 
 void EngineLoop::flush() {
   ended_.clear();
+  std::erase_if(seats_, [](const Seat& seat) { return seat.answers == 0; });
   if (urgent_ || clock_.since(delivered_ns_) >= news_every_) deliver();
 }
 

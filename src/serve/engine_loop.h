@@ -1,6 +1,8 @@
-// serve/engine_loop.h - the thread that owns the Runner: orders in, news of answers out.
+// serve/engine_loop.h - the thread that steps the runners: orders in, news of answers out.
 //
-// Sleeps when there is nothing to do. News of one step travel together, and those of quick steps
+// An order brings its model. Models that have answers under way take a step each in turn; others
+// cost nothing, and may be unloaded. Sleeps when there is nothing to do. News of one step travel
+// together, and those of quick steps
 // wait for each other as long as nobody notices: a wake-up of the io thread takes time from the
 // engine where every core is busy. Nothing waits for a prompt to be read. Private to serve/.
 #pragma once
@@ -19,13 +21,16 @@
 #include "base/clock.h"
 #include "run/run.h"
 #include "serve/answer.h"
+#include "serve/model_pool.h"
 
 namespace ration {
 
 struct AnswerOrder {
   uint64_t key = 0;  // the caller's name for the answer
-  Request request;   // its deadline counts from arrived_ns
-  // On the loop's clock. What passed before the runner has the request is queueing: on the bill.
+  ModelLease model;
+  Request request;  // its deadline counts from arrived_ns
+  // On the loop's clock. What passed before the runner has the request, and was no loading, is
+  // queueing: on the bill.
   int64_t arrived_ns = 0;
   bool wants_tokens = false;  // with their log-probabilities
   // Set by the caller before cancel(): then an order that is still on its way is not begun.
@@ -44,13 +49,12 @@ struct AnswerNews {
 class EngineLoop {
  public:
   using Deliver = std::function<void(std::vector<AnswerNews>)>;
-  // Hears of the time between two tokens of an answer, on the thread of run().
-  using OnInterval = std::function<void(Millis)>;
+  // Hears of the time between two tokens of an answer of a model, on the thread of run().
+  using OnInterval = std::function<void(size_t model, Millis)>;
 
   // `deliver` is called by the thread of run(), while tokens come about every `news_every`.
-  // REQUIRES: the parts outlive the loop.
-  EngineLoop(Runner& runner, const Tokenizer& tokenizer, const Clock& clock, Millis news_every,
-             Deliver deliver, OnInterval on_interval = {});
+  // REQUIRES: the clock outlives the loop.
+  EngineLoop(const Clock& clock, Millis news_every, Deliver deliver, OnInterval on_interval = {});
   ~EngineLoop();
 
   void order(AnswerOrder order);
@@ -63,8 +67,8 @@ class EngineLoop {
   // Works until stopped.
   void run();
 
-  int64_t active() const { return active_; }    // answers in the engine
-  int64_t waiting() const { return waiting_; }  // answers that the runner keeps waiting
+  int64_t active() const { return active_; }    // answers in the engines
+  int64_t waiting() const { return waiting_; }  // answers that the runners keep waiting
 
  private:
   class Writer;
@@ -74,13 +78,19 @@ class EngineLoop {
     bool empty() const { return orders.empty() && cancels.empty(); }
   };
 
+  // A model with answers under way.
+  struct Seat {
+    ModelLease model;
+    int64_t answers = 0;
+  };
+
   void begin(AnswerOrder order);
+  bool step();
+  Seat& seat_of(const ModelLease& model);
   void end(uint64_t key);
   void flush();
   void deliver();
 
-  Runner& runner_;
-  const Tokenizer& tokenizer_;
   const Clock& clock_;
   const Millis news_every_;
   const Deliver deliver_;
@@ -94,6 +104,7 @@ class EngineLoop {
   std::optional<int64_t> stop_ns_;  // under the mutex: when the grace ends
 
   // Of the thread that runs.
+  std::vector<Seat> seats_;
   std::unordered_map<uint64_t, std::unique_ptr<Writer>> writers_;
   std::vector<std::unique_ptr<Writer>> ended_;  // until no call of theirs is on the stack
   std::vector<AnswerNews> news_;

@@ -278,7 +278,7 @@ Problem read_stops(std::string_view param, const Json& value, Reading& reading) 
   return {};
 }
 
-Problem read_keep_alive(std::string_view param, const Json& value, Reading&) {
+Problem read_keep_alive(std::string_view param, const Json& value, Reading& reading) {
   double seconds = value.is_number() ? value.get<double>() : std::nan("");
   if (value.is_string()) {
     std::string text = value.get<std::string>();
@@ -289,8 +289,10 @@ Problem read_keep_alive(std::string_view param, const Json& value, Reading&) {
     }
   }
   if (std::isnan(seconds)) return wrong(param, value, "seconds, or a span such as \"5m\"");
-  if (seconds != 0) return {};
-  return unsupported(param, "found 0, but the model is held as long as the server runs");
+  constexpr double kLongest = 1e9;  // seconds; thirty years
+  const bool stays = seconds < 0 || seconds > kLongest;
+  reading.ask.keep_alive = Millis{stays ? std::numeric_limits<double>::infinity() : seconds * 1000};
+  return {};
 }
 
 Problem read_tokens_max(std::string_view param, const Json& value, Reading& reading) {

@@ -90,8 +90,7 @@ extern const Fields kCommonFields;
 Problem read_common(std::string_view name, std::string_view param, const Json& value,
                     Reading& reading);
 Problem read_stops(std::string_view param, const Json& value, Reading& reading);
-// Seconds or "5m"; negative: for ever. The model is held as long as the server runs, so only 0
-// (drop it now) cannot be honoured.
+// Seconds or "5m"; negative: for ever; 0: it goes when it is idle.
 Problem read_keep_alive(std::string_view param, const Json& value, Reading& reading);
 Problem read_tokens_max(std::string_view param, const Json& value, Reading& reading);
 

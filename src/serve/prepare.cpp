@@ -4,8 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 
+#include "base/json.h"
 #include "base/text.h"
+#include "serve/fields.h"
 
 namespace ration {
 namespace {
@@ -50,20 +53,23 @@ std::optional<ApiError> check_model(const Ask& ask, const ServedModel& served) {
   return std::nullopt;
 }
 
-// What the caller's key allows.
-std::optional<ApiError> check_key(Ask& ask, const ServeKey& key, const ServedModel& served) {
+std::optional<ApiError> check_allowed(const ServeKey& key, const std::vector<std::string>& names) {
   const std::vector<std::string>& allowed = key.models;
   const bool may_use = allowed.empty() || std::ranges::any_of(allowed, [&](const auto& name) {
-                         return is_model_name(name, served.names);
+                         return is_model_name(name, names);
                        });
-  if (!may_use) {
-    return ApiError{.status = 403,
-                    .type = "permission_error",
-                    .code = "model_not_allowed",
-                    .message = fmt::format("model: the key '{}' may not use {}, only {}", key.name,
-                                           served.names.front(), fmt::join(allowed, ", ")),
-                    .param = "model"};
-  }
+  if (may_use) return std::nullopt;
+  return ApiError{.status = 403,
+                  .type = "permission_error",
+                  .code = "model_not_allowed",
+                  .message = fmt::format("model: the key '{}' may not use {}, only {}", key.name,
+                                         names.front(), fmt::join(allowed, ", ")),
+                  .param = "model"};
+}
+
+// What the caller's key allows.
+std::optional<ApiError> check_key(Ask& ask, const ServeKey& key, const ServedModel& served) {
+  if (auto refused = check_allowed(key, served.names)) return refused;
   if (ask.priority > std::max(0, key.priority_max)) {
     return ApiError{.status = 403,
                     .type = "permission_error",
@@ -90,6 +96,16 @@ std::optional<ApiError> check_deadline(const Ask& ask, int64_t arrived_ns, const
 // Each choice draws from a stream of its own; the first from the seed itself.
 uint64_t seed_of_choice(uint64_t seed, int64_t choice) {
   return choice == 0 ? seed : Rng(seed + static_cast<uint64_t>(choice)).next();
+}
+
+// Unlike any other.
+std::string answer_id(Rng& rng) {
+  return fmt::format("{:016x}{:08x}", rng.next(), rng.next() >> 32);
+}
+
+Prepared whole_reply(std::variant<std::string, ApiError> reply) {
+  if (ApiError* error = std::get_if<ApiError>(&reply)) return std::move(*error);
+  return std::move(std::get<std::string>(reply));
 }
 
 using Prompts = std::vector<std::vector<Token>>;
@@ -162,56 +178,10 @@ std::vector<Request> requests_of(Ask& ask, const Prompts& prompts, const OutputO
 
 }  // namespace
 
-Prepared prepare(const Arrival& arrival, const Clock& clock, const PrepareOptions& options,
-                 Rng& rng) {
-  const Face& face = arrival.face;
-  const ServedModel& served = options.served;
-  if (face.reply) {
-    std::variant<std::string, ApiError> replied = face.reply(arrival.body, served);
-    if (ApiError* error = std::get_if<ApiError>(&replied)) return std::move(*error);
-    return std::move(std::get<std::string>(replied));
-  }
-  std::variant<Ask, ApiError> read = face.read(
-      arrival.body, {.sampler = options.sampler,
-                     .vocabulary = static_cast<int32_t>(served.model.network().vocabulary),
-                     .context = served.context});
-  if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
-  Ask& ask = std::get<Ask>(read);
-  if (auto refused = check_model(ask, served)) return std::move(*refused);
-  if (arrival.caller) {
-    if (auto refused = check_key(ask, *arrival.caller, served)) return std::move(*refused);
-  }
-  const bool chats = !ask.messages_json.empty();
-  std::variant<Prompts, ApiError> made =
-      chats ? prompt_of_chat(ask, served) : prompts_of_text(ask, served);
-  if (ApiError* error = std::get_if<ApiError>(&made)) return std::move(*error);
-  const Prompts& prompts = std::get<Prompts>(made);
-  int64_t prompt_tokens = 0;
-  for (const std::vector<Token>& prompt : prompts) {
-    prompt_tokens += static_cast<int64_t>(prompt.size());
-  }
-  if (face.count) return face.count(prompt_tokens);
-  if (auto refused = check_deadline(ask, arrival.ns, clock)) return std::move(*refused);
-  PreparedAnswer prepared{.stream = ask.stream, .named = !ask.model.empty()};
-  if (chats) prepared.output = output_of_chat(ask, prompts, served);
-  prepared.output.id_seed = rng.next();
-  prepared.head = {.id = fmt::format("{:016x}{:08x}", rng.next(), rng.next() >> 32),
-                   .model = served.names.front(),
-                   .created = unix_seconds(),
-                   .prompt_tokens = prompt_tokens,
-                   .include_usage = ask.include_usage,
-                   .logprobs = ask.logprobs,
-                   .repeated_json = std::move(ask.repeated_json),
-                   .echoes = echoes_of(ask, prompts, served)};
-  const uint64_t seed = ask.seed.value_or(rng.next());
-  prepared.requests = requests_of(ask, prompts, prepared.output, served, seed);
-  prepared.head.choices = static_cast<int64_t>(prepared.requests.size());
-  return prepared;
-}
-
-Preparer::Preparer(const Clock& clock, PrepareOptions options, Done done)
+Preparer::Preparer(const Clock& clock, ModelPool& pool, SamplerOptions sampler, Done done)
     : clock_(clock),
-      options_(std::move(options)),
+      pool_(pool),
+      sampler_(std::move(sampler)),
       done_(std::move(done)),
       rng_(random_seed()),
       thread_([this] { work(); }) {}
@@ -243,17 +213,154 @@ void Preparer::work() {
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }
-    if (job.gone && *job.gone) continue;
-    Prepared result =
-        prepare({.face = *job.face, .body = job.body, .ns = job.arrived_ns, .caller = job.caller},
-                clock_, options_, rng_);
-    if (auto* answer = std::get_if<PreparedAnswer>(&result)) {
-      for (Request& request : answer->requests) request.key = job.share;
-    }
-    std::string().swap(job.body);
-    job.memory.release();
-    done_(job, std::move(result));
+    if (!job.gone || !*job.gone) prepare(std::move(job));
   }
+}
+
+void Preparer::prepare(Job job) {
+  if (job.face->tell) return end(job, whole_reply(job.face->tell(job.body, pool_.views())));
+  if (!job.lease && !find_model(job)) return;
+  Prepared result = answer_of(job);
+  if (auto* answer = std::get_if<PreparedAnswer>(&result)) {
+    for (Request& request : answer->requests) {
+      request.key = job.share;
+      request.load = job.load;
+    }
+    if (answer->keep_alive) pool_.set_keep_alive(job.model, *answer->keep_alive);
+  }
+  end(job, std::move(result));
+}
+
+void Preparer::end(Job& job, Prepared result) const {
+  std::string().swap(job.body);
+  job.memory.release();
+  done_(job, std::move(result));
+}
+
+// What a request wants of the pool. Read without the model: whatever depends on it is fine here,
+// and everything else is refused before anything is loaded for it.
+std::variant<Preparer::Wanted, ApiError> Preparer::wanted_of(const Job& job) const {
+  if (!job.face->read) {
+    std::variant<Json, ApiError> parsed = parse_body(job.body);
+    if (ApiError* error = std::get_if<ApiError>(&parsed)) return std::move(*error);
+    const Json& object = std::get<Json>(parsed);
+    const auto name = object.find("model");
+    return Wanted{.model = name != object.end() && name->is_string() ? name->get<std::string>()
+                                                                     : std::string()};
+  }
+  std::variant<Ask, ApiError> read =
+      job.face->read(job.body, {.sampler = sampler_,
+                                .vocabulary = std::numeric_limits<int32_t>::max(),
+                                .context = std::numeric_limits<int32_t>::max()});
+  if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
+  Ask& ask = std::get<Ask>(read);
+  return Wanted{
+      .model = std::move(ask.model),
+      .deadline = ask.deadline,
+      .unloads = ask.messages_json.empty() && ask.prompts.empty() && ask.keep_alive == Millis{0}};
+}
+
+// Whether the job has its lease. If not it is gone from here: refused, answered, or with the pool,
+// which brings it back.
+bool Preparer::find_model(Job& job) {
+  Wanted wanted;
+  if (pool_.size() > 1 || !pool_.is_in(0)) {
+    std::variant<Wanted, ApiError> read = wanted_of(job);
+    if (ApiError* error = std::get_if<ApiError>(&read)) {
+      end(job, std::move(*error));
+      return false;
+    }
+    wanted = std::move(std::get<Wanted>(read));
+    const std::variant<size_t, ApiError> found = pool_.find(wanted.model);
+    if (const ApiError* error = std::get_if<ApiError>(&found)) {
+      end(job, *error);
+      return false;
+    }
+    job.model = std::get<size_t>(found);
+    if (auto refused = job.caller ? check_allowed(*job.caller, pool_.names(job.model))
+                                  : std::optional<ApiError>()) {
+      end(job, std::move(*refused));
+      return false;
+    }
+  }
+  if (wanted.unloads && !pool_.is_in(job.model)) {
+    end(job, unloaded(job.model));
+    return false;
+  }
+  const auto waiting = std::make_shared<Job>(std::move(job));
+  const auto resume = [this, waiting](ModelPool::Reply reply) {
+    if (ApiError* error = std::get_if<ApiError>(&reply)) return end(*waiting, std::move(*error));
+    ModelPool::Ticket& ticket = std::get<ModelPool::Ticket>(reply);
+    waiting->lease = std::move(ticket.lease);
+    waiting->load = ticket.load;
+    add(std::move(*waiting));
+  };
+  std::optional<ModelPool::Reply> reply =
+      pool_.acquire(waiting->model, {.key = waiting->key,
+                                     .arrived_ns = waiting->arrived_ns,
+                                     .deadline = wanted.deadline,
+                                     .then = resume});
+  if (!reply) return false;
+  if (ApiError* error = std::get_if<ApiError>(&*reply)) {
+    end(*waiting, std::move(*error));
+    return false;
+  }
+  job = std::move(*waiting);
+  job.lease = std::move(std::get<ModelPool::Ticket>(*reply).lease);
+  return true;
+}
+
+// The answer to who asks only that a model go that is not there.
+PreparedAnswer Preparer::unloaded(size_t model) {
+  pool_.set_keep_alive(model, Millis{0});  // it may be on its way in
+  PreparedAnswer prepared{.named = true};
+  prepared.head = {
+      .id = answer_id(rng_), .model = pool_.id(model), .created = unix_seconds(), .unloads = true};
+  return prepared;
+}
+
+Prepared Preparer::answer_of(const Job& job) {
+  const Face& face = *job.face;
+  const ServedModel& served = job.lease->served;
+  if (face.reply) return whole_reply(face.reply(job.body, served));
+  std::variant<Ask, ApiError> read =
+      face.read(job.body, {.sampler = sampler_,
+                           .vocabulary = static_cast<int32_t>(served.model.network().vocabulary),
+                           .context = served.context});
+  if (ApiError* error = std::get_if<ApiError>(&read)) return std::move(*error);
+  Ask& ask = std::get<Ask>(read);
+  if (auto refused = check_model(ask, served)) return std::move(*refused);
+  if (job.caller) {
+    if (auto refused = check_key(ask, *job.caller, served)) return std::move(*refused);
+  }
+  const bool chats = !ask.messages_json.empty();
+  std::variant<Prompts, ApiError> made =
+      chats ? prompt_of_chat(ask, served) : prompts_of_text(ask, served);
+  if (ApiError* error = std::get_if<ApiError>(&made)) return std::move(*error);
+  const Prompts& prompts = std::get<Prompts>(made);
+  int64_t prompt_tokens = 0;
+  for (const std::vector<Token>& prompt : prompts) {
+    prompt_tokens += static_cast<int64_t>(prompt.size());
+  }
+  if (face.count) return face.count(prompt_tokens);
+  if (auto refused = check_deadline(ask, job.arrived_ns, clock_)) return std::move(*refused);
+  PreparedAnswer prepared{
+      .stream = ask.stream, .named = !ask.model.empty(), .keep_alive = ask.keep_alive};
+  if (chats) prepared.output = output_of_chat(ask, prompts, served);
+  prepared.output.id_seed = rng_.next();
+  prepared.head = {.id = answer_id(rng_),
+                   .model = served.names.front(),
+                   .created = unix_seconds(),
+                   .prompt_tokens = prompt_tokens,
+                   .include_usage = ask.include_usage,
+                   .logprobs = ask.logprobs,
+                   .unloads = prompts.empty() && ask.keep_alive == Millis{0},
+                   .repeated_json = std::move(ask.repeated_json),
+                   .echoes = echoes_of(ask, prompts, served)};
+  const uint64_t seed = ask.seed.value_or(rng_.next());
+  prepared.requests = requests_of(ask, prompts, prepared.output, served, seed);
+  prepared.head.choices = static_cast<int64_t>(prepared.requests.size());
+  return prepared;
 }
 
 }  // namespace ration

@@ -26,7 +26,7 @@ struct Route {
   std::string_view allow;
   std::string_view path;
   const Face& face;
-  std::string (*page)(const ServedModel& served) = nullptr;
+  std::string (*page)(std::span<const ModelView> models) = nullptr;
 };
 const std::array kRoutes{
     Route{kPost, "/v1/chat/completions", kOpenAiChat},
@@ -86,8 +86,12 @@ HttpReply not_allowed(const Route& route, std::string_view method) {
   return reply;
 }
 
-std::string list_of_routes(const ServedModel& served) {
-  std::string out = fmt::format("Ration {} serves {}:\n", RATION_VERSION, served.names.front());
+std::string list_of_routes(std::span<const ModelView> models) {
+  std::string names;
+  for (const ModelView& model : models) {
+    names += (names.empty() ? "" : ", ") + model.card.names.front();
+  }
+  std::string out = fmt::format("Ration {} serves {}:\n", RATION_VERSION, names);
   for (const Route& route : kRoutes) {
     out += fmt::format("{:4} {}\n", route.allow == kPost ? "POST" : "GET", route.path);
   }
@@ -182,11 +186,11 @@ void Routes::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchan
   } else if (is_model) {
     reply = model_page(request);
   } else if (route->page) {
-    reply = {.body = route->page(options_.served) + "\n"};
+    reply = {.body = route->page(links_.models()) + "\n"};
   } else {
     reply = page(request);
   }
-  links_.mark(reply);
+  links_.mark(reply, 0);
   links_.record(request, caller, reply.status, refused ? refused->code : "");
   exchange->reply(std::move(reply));
 }
@@ -197,22 +201,29 @@ HttpReply Routes::page(const HttpRequest& request) const {
     return {.body = links_.metrics(), .type = "text/plain; version=0.0.4; charset=utf-8"};
   }
   if (request.path == "/openapi.json") return {.body = std::string(openapi_text())};
-  return {.body = list_of_routes(options_.served), .type = "text/plain; charset=utf-8"};
+  return {.body = list_of_routes(links_.models()), .type = "text/plain; charset=utf-8"};
 }
 
 HttpReply Routes::model_page(const HttpRequest& request) const {
   const std::string name = request.path.substr(kModelPrefix.size());
-  if (!is_model_name(name, options_.served.names)) {
-    return to_reply(kOpenAiPage, unknown_model(name, options_.served.names));
-  }
-  return {.body = openai_model(options_.served) + "\n"};
+  const std::vector<ModelView> models = links_.models();
+  const std::variant<const ModelView*, ApiError> found = find_model(name, models);
+  if (const ApiError* error = std::get_if<ApiError>(&found)) return to_reply(kOpenAiPage, *error);
+  return {.body = openai_model(*std::get<const ModelView*>(found)) + "\n"};
 }
 
 HttpReply Routes::health() const {
   const bool stopping = answers_.stopping();
   std::string body = fmt::format("{{\"status\":\"{}\",\"model\":", stopping ? "stopping" : "ok");
-  append_json_string(body, options_.served.names.front());
-  body += fmt::format(",\"uptime_seconds\":{:.0f}{}}}\n", clock_.since(start_ns_).count / 1000,
+  const std::vector<ModelView> models = links_.models();
+  append_json_string(body, models.front().card.names.front());
+  body += ",\"models\":{";
+  for (const ModelView& model : models) {
+    if (!body.ends_with('{')) body += ',';
+    append_json_string(body, model.card.names.front());
+    body += fmt::format(":\"{}\"", model.status);
+  }
+  body += fmt::format("}},\"uptime_seconds\":{:.0f}{}}}\n", clock_.since(start_ns_).count / 1000,
                       links_.status_json());
   return {.status = stopping ? 503 : 200, .body = std::move(body)};
 }

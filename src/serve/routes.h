@@ -18,16 +18,17 @@
 namespace ration {
 
 struct RoutesOptions {
-  ServedModel served;
   std::string host;                  // the one that was asked for; it may be in a Host header
   bool loopback = false;             // then the Host header must name this machine
   std::shared_ptr<const Keys> keys;  // null: none
 };
 
 struct RoutesLinks {
+  std::function<std::vector<ModelView>()> models;
   std::function<std::string()> status_json;  // ,"memory":{...}... for /health
   std::function<std::string()> metrics;      // of /metrics
-  std::function<void(HttpReply&)> mark;      // adds the headers that every reply has
+  // Adds the headers that every reply has; model: an index.
+  std::function<void(HttpReply&, size_t model)> mark;
   // A reply that is made here.
   std::function<void(const HttpRequest&, const Caller&, int status, std::string_view error)> record;
 };

@@ -5,9 +5,9 @@
 #include <csignal>
 
 #include "serve/answers.h"
-#include "serve/chat_traits.h"
 #include "serve/engine_loop.h"
 #include "serve/http.h"
+#include "serve/model_pool.h"
 #include "serve/prepare.h"
 #include "serve/routes.h"
 #include "serve/serve.h"
@@ -24,6 +24,12 @@ std::string header_text(std::string text) {
     if (c < ' ' || c > '~') c = '?';
   }
   return text;
+}
+
+std::vector<std::string> ids_of(const std::vector<ServeModel>& models) {
+  std::vector<std::string> ids;
+  for (const ServeModel& model : models) ids.push_back(model.names.front());
+  return ids;
 }
 
 HttpOptions http_options(const ServeOptions& options) {
@@ -55,23 +61,28 @@ struct Server::State {
   State(const ServeParts& parts_in, ServeOptions options_in)
       : parts(parts_in),
         options(std::move(options_in)),
-        traits(chat_traits(parts.model)),
-        created(unix_seconds()),
         start_ns(parts.clock.now_ns()),
-        metrics(options.names.front()),
+        metrics(ids_of(options.models)),
         log(options.log),
+        pool({.models = options.models,
+              .budget = options.pool,
+              .helper_budget = options.helper_pool},
+             parts.loader, parts.clock,
+             {.on_loaded = [this](size_t model, Millis took) { metrics.loaded(model, took); },
+              .on_failed = [this](size_t model) { metrics.load_failed(model); },
+              .on_unloaded = [this](size_t model,
+                                    std::string_view reason) { metrics.unloaded(model, reason); }}),
         loop(
-            parts.runner, parts.model.tokenizer(), parts.clock, options.news_every,
+            parts.clock, options.news_every,
             [this](std::vector<AnswerNews> news) {
               http->post([this, news = std::make_shared<std::vector<AnswerNews>>(std::move(news))] {
                 answers->on_news(std::move(*news));
               });
             },
-            [this](Millis since_last) { metrics.next_token(since_last); }) {}
+            [this](size_t model, Millis since_last) { metrics.next_token(model, since_last); }) {}
 
   Status open();
-  ServedModel served() const;
-  void mark(HttpReply& reply) const;
+  void mark(HttpReply& reply, size_t model) const;
   std::string status_json() const;
   std::string metrics_text();
   void reload();
@@ -79,11 +90,10 @@ struct Server::State {
 
   const ServeParts parts;
   const ServeOptions options;
-  const ChatTraits traits;
-  const int64_t created;
   const int64_t start_ns;
   ServerMetrics metrics;
   const RequestLog log;
+  ModelPool pool;  // outlives whoever may hold a lease
   std::atomic<int> signal = 0;
   EngineLoop loop;
   std::unique_ptr<HttpServer> http;
@@ -93,6 +103,7 @@ struct Server::State {
 };
 
 Status Server::State::open() {
+  if (Status loaded = pool.load_first(); !loaded) return loaded;
   Result<std::unique_ptr<HttpServer>> listening = HttpServer::listen(
       http_options(options), parts.budget,
       [this](HttpRequest request, std::shared_ptr<Exchange> exchange) {
@@ -100,32 +111,32 @@ Status Server::State::open() {
       },
       [this](std::string_view path, int status, std::string_view code, const Error& error) {
         HttpReply reply = http_refusal(path, status, code, error);
-        mark(reply);
+        mark(reply, 0);
         return reply;
       });
   if (!listening) return listening.error();
   http = std::move(*listening);
-  const int64_t sequences = parts.engine.options().logit_rows_max;
-  const auto add_marks = [this](HttpReply& reply) { mark(reply); };
+  const auto add_marks = [this](HttpReply& reply, size_t model) { mark(reply, model); };
   answers = std::make_unique<Answers>(
-      AnswersOptions{.choices_max = options.waiting_max + sequences,
+      AnswersOptions{.choices_max = options.waiting_max + options.sequences_max,
                      .ping_every = options.ping_every,
                      .tariff = options.tariff,
-                     .traits = traits,
+                     .only_model = pool.size() == 1,
                      .metrics = metrics,
                      .log = log,
-                     .model = options.names.front()},
+                     .models = ids_of(options.models)},
       AnswersLinks{.prepare = [this](Preparer::Job job) { preparer->add(std::move(job)); },
                    .order = [this](AnswerOrder order) { loop.order(std::move(order)); },
                    .cancel = [this](uint64_t key) { loop.cancel(key); },
+                   .forget = [this](uint64_t key) { pool.cancel(key); },
                    .mark = add_marks},
       parts.budget, parts.clock);
   routes = std::make_unique<Routes>(
-      RoutesOptions{.served = served(),
-                    .host = options.host,
+      RoutesOptions{.host = options.host,
                     .loopback = http->is_loopback(),
                     .keys = std::make_shared<const Keys>(options.keys)},
-      RoutesLinks{.status_json = [this] { return status_json(); },
+      RoutesLinks{.models = [this] { return pool.views(); },
+                  .status_json = [this] { return status_json(); },
                   .metrics = [this] { return metrics_text(); },
                   .mark = add_marks,
                   .record =
@@ -141,17 +152,9 @@ Status Server::State::open() {
   return {};
 }
 
-ServedModel Server::State::served() const {
-  return {.model = parts.model,
-          .traits = traits,
-          .names = options.names,
-          .context = parts.engine.options().context,
-          .created = created};
-}
-
 // The headers of every reply: which model this is, and what is left of the budget.
-void Server::State::mark(HttpReply& reply) const {
-  reply.headers.emplace_back("x-ration-model", header_text(options.names.front()));
+void Server::State::mark(HttpReply& reply, size_t model) const {
+  reply.headers.emplace_back("x-ration-model", header_text(pool.id(model)));
   reply.headers.emplace_back("x-ration-budget-remaining",
                              fmt::format("bytes={}", parts.budget.available().count));
 }
@@ -170,7 +173,10 @@ std::string Server::State::status_json() const {
 // On the io thread.
 std::string Server::State::metrics_text() {
   const int64_t active = loop.active();
-  return metrics.text({.active = active,
+  std::vector<std::string_view> states;
+  for (const ModelView& model : pool.views()) states.push_back(model.status);
+  return metrics.text({.states = std::move(states),
+                       .active = active,
                        .waiting = std::max<int64_t>(0, answers->choices() - active),
                        .connections = http->connections(),
                        .uptime_seconds = parts.clock.since(start_ns).count / 1000,
@@ -189,16 +195,12 @@ void Server::State::reload() {
 void Server::State::stop(Millis grace) {
   http->post([this] { answers->begin_stop(); });
   http->drain();
+  pool.close();
   loop.stop(grace);
 }
 
 Result<std::unique_ptr<Server>> Server::listen(const ServeParts& parts, ServeOptions options) {
-  if (!parts.model.chat_template()) {
-    return Error{Code::kUnsupported,
-                 fmt::format("{} cannot be served for chat: {}", parts.model.name(),
-                             parts.model.template_problem())};
-  }
-  if (options.names.empty()) options.names.push_back(parts.model.name());
+  CHECK(!options.models.empty() && !options.models.front().names.empty());
   auto state = std::make_unique<State>(parts, std::move(options));
   if (Status opened = state->open(); !opened) return opened.error();
   return std::unique_ptr<Server>(new Server(std::move(state)));
@@ -214,12 +216,12 @@ int64_t Server::connections() const { return state_->http->connections(); }
 int Server::run() {
   State& state = *state_;
   state.preparer = std::make_unique<Preparer>(
-      state.parts.clock, PrepareOptions{.served = state.served(), .sampler = state.options.sampler},
+      state.parts.clock, state.pool, state.options.sampler,
       [&state](const Preparer::Job& job, Prepared result) {
-        state.http->post(
-            [&state, key = job.key, result = std::make_shared<Prepared>(std::move(result))] {
-              state.answers->prepared(key, std::move(*result));
-            });
+        state.http->post([&state, key = job.key, model = job.model, lease = job.lease,
+                          result = std::make_shared<Prepared>(std::move(result))] {
+          state.answers->prepared(key, model, lease, std::move(*result));
+        });
       });
   if (state.options.catch_signals) {
     state.http->on_signals([&state](int number) {
@@ -228,8 +230,10 @@ int Server::run() {
       state.stop(again ? Millis{0} : state.options.grace);
     });
   }
+  state.pool.start();
   state.http->start();
   state.loop.run();
+  state.pool.stop();
   state.preparer.reset();
   // What was still being prepared.
   state.http->post([&state] { state.answers->refuse_all(); });

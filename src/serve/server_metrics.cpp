@@ -5,14 +5,14 @@
 namespace ration {
 namespace {
 
-enum Family : size_t {
+enum Series : size_t {
   kRequests,
   kBrokenOff,
   kFirstToken,
   kInterToken,
   kWhole,
   kQueue,
-  kLoad,
+  kLoadWait,
   kPromptTokens,
   kCachedTokens,
   kGeneratedTokens,
@@ -24,6 +24,11 @@ enum Family : size_t {
   kDollars,
   kActive,
   kWaiting,
+  kModelState,
+  kModelLoad,
+  kModelLoads,
+  kModelLoadsFailed,
+  kModelEvictions,
   kConnections,
   kUptime,
   kMemory,
@@ -39,7 +44,7 @@ constexpr MetricKind kCounter = MetricKind::kCounter, kGauge = MetricKind::kGaug
 constexpr double kTokenBounds[] = {0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1,
                                    0.15,  0.2,   0.3,   0.5,  0.75, 1,     2,    5,     10};
 
-// In the order of Family.
+// In the order of Series.
 const std::array<MetricFamily, kFamilies> kTable{{
     {"ration_requests_total", kCounter, "Requests answered or refused.", "model,path,code"},
     {"ration_requests_broken_off_total", kCounter, "Requests whose client left before the end.",
@@ -68,6 +73,13 @@ const std::array<MetricFamily, kFamilies> kTable{{
      "model"},
     {"ration_answers_active", kGauge, "Answers that share the steps of the engine."},
     {"ration_answers_waiting", kGauge, "Answers that wait or are being read."},
+    {"ration_model_state", kGauge, "1 for the state that the model is in, 0 for the others.",
+     "model,state"},
+    {"ration_model_load_seconds", kHistogram, "Of loading the model.", "model", kSecondBounds},
+    {"ration_model_loads_total", kCounter, "Times that the model was loaded.", "model"},
+    {"ration_model_load_failures_total", kCounter, "Times that loading it failed.", "model"},
+    {"ration_model_evictions_total", kCounter, "Times that it went: for another's room, or idle.",
+     "model,reason"},
     {"ration_connections", kGauge, "Connections that are open."},
     {"ration_uptime_seconds", kGauge, "Since the server began to listen."},
     {"ration_memory_bytes", kGauge, "Memory in use by what it is for.", "kind"},
@@ -80,30 +92,34 @@ double seconds(Millis span) { return span.count / 1000; }
 
 }  // namespace
 
-ServerMetrics::ServerMetrics(std::string model) : model_(std::move(model)), metrics_(kTable) {
+ServerMetrics::ServerMetrics(std::vector<std::string> models)
+    : models_(std::move(models)), metrics_(kTable) {
   metrics_.set(kInfo, {RATION_VERSION}, 1);
 }
 
-void ServerMetrics::answered(std::string_view path, int status) {
-  metrics_.add(kRequests, {model_, path, std::to_string(status)});
+void ServerMetrics::answered(size_t model, std::string_view path, int status) {
+  metrics_.add(kRequests, {models_[model], path, std::to_string(status)});
 }
 
-void ServerMetrics::broken_off(std::string_view path) { metrics_.add(kBrokenOff, {model_, path}); }
-
-void ServerMetrics::first_token(Millis since_arrival) {
-  metrics_.observe(kFirstToken, {model_}, seconds(since_arrival));
+void ServerMetrics::broken_off(size_t model, std::string_view path) {
+  metrics_.add(kBrokenOff, {models_[model], path});
 }
 
-void ServerMetrics::next_token(Millis since_last) {
-  metrics_.observe(kInterToken, {model_}, seconds(since_last));
+void ServerMetrics::first_token(size_t model, Millis since_arrival) {
+  metrics_.observe(kFirstToken, {models_[model]}, seconds(since_arrival));
 }
 
-void ServerMetrics::finished(const Bill& bill, Millis since_arrival) {
-  metrics_.observe(kWhole, {model_}, seconds(since_arrival));
-  metrics_.observe(kQueue, {model_}, seconds(bill.queue));
-  if (bill.load.count > 0) metrics_.observe(kLoad, {model_}, seconds(bill.load));
-  const auto count = [&](Family family, int64_t tokens) {
-    metrics_.add(family, {model_}, static_cast<double>(tokens));
+void ServerMetrics::next_token(size_t model, Millis since_last) {
+  metrics_.observe(kInterToken, {models_[model]}, seconds(since_last));
+}
+
+void ServerMetrics::finished(size_t model, const Bill& bill, Millis since_arrival) {
+  const std::string& name = models_[model];
+  metrics_.observe(kWhole, {name}, seconds(since_arrival));
+  metrics_.observe(kQueue, {name}, seconds(bill.queue));
+  if (bill.load.count > 0) metrics_.observe(kLoadWait, {name}, seconds(bill.load));
+  const auto count = [&](Series family, int64_t tokens) {
+    metrics_.add(family, {name}, static_cast<double>(tokens));
   };
   count(kPromptTokens, bill.prompt_tokens);
   count(kCachedTokens, bill.cached_tokens);
@@ -113,16 +129,32 @@ void ServerMetrics::finished(const Bill& bill, Millis since_arrival) {
     count(kAcceptedTokens, bill.drafts->accepted);
   }
   if (const std::optional<JouleRange>& joules = bill.energy.joules) {
-    metrics_.add(kEnergy, {model_, method_name(bill.energy.method)}, joules->best.count);
-    metrics_.add(kEnergyBound, {model_, "low"}, joules->low.count);
-    metrics_.add(kEnergyBound, {model_, "high"}, joules->high.count);
+    metrics_.add(kEnergy, {name, method_name(bill.energy.method)}, joules->best.count);
+    metrics_.add(kEnergyBound, {name, "low"}, joules->low.count);
+    metrics_.add(kEnergyBound, {name, "high"}, joules->high.count);
   } else {
     count(kEnergyUnknown, 1);
   }
-  if (bill.dollars) metrics_.add(kDollars, {model_}, bill.dollars->best.count);
+  if (bill.dollars) metrics_.add(kDollars, {name}, bill.dollars->best.count);
+}
+
+void ServerMetrics::loaded(size_t model, Millis took) {
+  metrics_.observe(kModelLoad, {models_[model]}, seconds(took));
+  metrics_.add(kModelLoads, {models_[model]});
+}
+
+void ServerMetrics::load_failed(size_t model) { metrics_.add(kModelLoadsFailed, {models_[model]}); }
+
+void ServerMetrics::unloaded(size_t model, std::string_view reason) {
+  metrics_.add(kModelEvictions, {models_[model], reason});
 }
 
 std::string ServerMetrics::text(const ServerGauges& gauges) {
+  for (size_t i = 0; i < gauges.states.size(); ++i) {
+    for (const std::string_view state : {"unloaded", "loading", "loaded"}) {
+      metrics_.set(kModelState, {models_[i], state}, gauges.states[i] == state ? 1 : 0);
+    }
+  }
   metrics_.set(kActive, {}, static_cast<double>(gauges.active));
   metrics_.set(kWaiting, {}, static_cast<double>(gauges.waiting));
   metrics_.set(kConnections, {}, static_cast<double>(gauges.connections));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/budget.h"
 #include "measure/measure.h"
@@ -13,6 +14,7 @@ namespace ration {
 
 // What is true at the moment of looking.
 struct ServerGauges {
+  std::vector<std::string_view> states;  // of the models: "unloaded", "loading", "loaded"
   int64_t active = 0;
   int64_t waiting = 0;
   int64_t connections = 0;
@@ -24,21 +26,24 @@ struct ServerGauges {
 // thread-safe.
 class ServerMetrics {
  public:
-  // model: its name, the label of what belongs to one.
-  explicit ServerMetrics(std::string model);
+  // models: their names, the labels of what belongs to one; known by their index below.
+  explicit ServerMetrics(std::vector<std::string> models);
 
   // A request has its answer, or its refusal; path: a route's.
-  void answered(std::string_view path, int status);
+  void answered(size_t model, std::string_view path, int status);
   // The client went away, or the connection was broken off, before the end.
-  void broken_off(std::string_view path);
-  void first_token(Millis since_arrival);
-  void next_token(Millis since_last);
-  void finished(const Bill& bill, Millis since_arrival);
+  void broken_off(size_t model, std::string_view path);
+  void first_token(size_t model, Millis since_arrival);
+  void next_token(size_t model, Millis since_last);
+  void finished(size_t model, const Bill& bill, Millis since_arrival);
+  void loaded(size_t model, Millis took);
+  void load_failed(size_t model);
+  void unloaded(size_t model, std::string_view reason);
 
   std::string text(const ServerGauges& gauges);
 
  private:
-  const std::string model_;
+  const std::vector<std::string> models_;
   Metrics metrics_;
 };
 

@@ -171,6 +171,8 @@ class Configuration(ProgramTest):
                          "ration config schema | python3 -m json.tool > docs/config.schema.json")
         file = self.home / "ration.toml"
         for table, rows in schema["properties"].items():
+            if table == "models":
+                table, rows = "models.any", rows["additionalProperties"]
             several = rows["type"] == "array"
             title = f"[[{table}]]" if several else f"[{table}]"
             for key in (rows["items"] if several else rows)["properties"]:

@@ -328,7 +328,7 @@ TEST(Answers, an_energy_tariff_prices_them) {
 }
 
 TEST(Routes, models_are_listed_and_found_by_every_name) {
-  TestServer server({.names = {"tiny", "user/tiny model"}});
+  TestServer server({.models = {{.names = {"tiny", "user/tiny model"}}}});
   const Json list = server.get("/v1/models").json();
   EXPECT_EQ(list["object"], "list");
   ASSERT_EQ(list["data"].size(), 1u);

@@ -269,14 +269,18 @@ class Ollama(Clients):
         self.assertEqual(shown.details.family, "qwen2")
         self.assertEqual(set(shown.capabilities), {"completion", "tools", "thinking"})
 
+    def test_loads_and_unloads(self):
+        self.assertEqual(self.client.generate("parrot", keep_alive=0).done_reason, "unload")
+        self.assertEqual(self.client.generate("parrot", keep_alive=-1).done_reason, "load")
+        self.assertEqual([row.model for row in self.client.ps().models], ["parrot"])
+
     def test_errors(self):
         for call, status in (
                 (lambda: self.client.chat("nobody", HELLO), 404),
                 (lambda: self.client.chat("parrot", HELLO, options={"num_ctx": 100000}), 400),
                 (lambda: self.client.chat("parrot", HELLO, options={"mirostat": 1}), 400),
                 (lambda: self.client.chat("parrot", HELLO, format="json"), 400),
-                (lambda: self.client.generate("parrot", "x", template="y"), 400),
-                (lambda: self.client.generate("parrot", keep_alive=0), 400)):
+                (lambda: self.client.generate("parrot", "x", template="y"), 400)):
             with self.assertRaises(ollama.ResponseError) as caught:
                 call()
             self.assertEqual(caught.exception.status_code, status)

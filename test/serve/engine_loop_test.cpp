@@ -20,8 +20,9 @@ struct TinyLoop {
         meter(files, machine, {}),
         attributor(meter, clock, AttributorOptions{}),
         runner(*engine.engine, engine.budget, clock, attributor),
-        loop(runner, engine.model->tokenizer(), clock, news_every,
-             [this](std::vector<AnswerNews> news) { hear(std::move(news)); }) {}
+        model(std::make_shared<PooledModel>(
+            0, names, std::make_unique<LentModel>(*engine.model, *engine.engine, runner))),
+        loop(clock, news_every, [this](std::vector<AnswerNews> news) { hear(std::move(news)); }) {}
 
   void hear(std::vector<AnswerNews> news) {
     ++deliveries;
@@ -43,6 +44,7 @@ struct TinyLoop {
 
   void order(uint64_t key, int64_t prompt, int64_t count) {
     loop.order({.key = key,
+                .model = model,
                 .request = {.prompt = random_tokens(*engine.model, prompt, key),
                             .sampler = {.temperature = 1.0f, .seed = key, .top_logprobs = 2},
                             .tokens_max = count,
@@ -63,6 +65,8 @@ struct TinyLoop {
   EnergyMeter meter;
   Attributor attributor;
   Runner runner;
+  const std::vector<std::string> names{"tiny"};
+  ModelLease model;
   EngineLoop loop;
   std::shared_ptr<std::atomic<bool>> gone = std::make_shared<std::atomic<bool>>(false);
   std::function<void()> on_news;

@@ -31,9 +31,11 @@ TEST(Ollama, takes_every_option_it_knows) {
   EXPECT_FLOAT_EQ(ask.sampler.repetition_penalty, 1.2f);
   EXPECT_EQ(ask.stops, std::vector<std::string>{"x"});
   EXPECT_EQ(ask.thinking.on, true);
+  EXPECT_EQ(ask.keep_alive, Millis{300'000});
   const auto forever =
       read_ollama(kOllamaGenerate, R"("prompt":"x","keep_alive":-1,"options":{"num_predict":-1})");
   EXPECT_FALSE(std::get<Ask>(forever).tokens_max);
+  EXPECT_TRUE(std::isinf(std::get<Ask>(forever).keep_alive->count));
 }
 
 TEST(Ollama, a_prompt_is_a_conversation_unless_it_is_raw) {
@@ -58,7 +60,7 @@ TEST(Ollama, refuses_by_name) {
       {kOllamaChat, hi + R"(,"options":{"num_predict":0})", "options.num_predict"},
       {kOllamaChat, hi + R"(,"options":{"temprature":1})", "options.temprature"},
       {kOllamaChat, hi + R"(,"options":5)", "options"},
-      {kOllamaChat, hi + R"(,"keep_alive":"0s")", "keep_alive"},
+      {kOllamaChat, hi + R"(,"keep_alive":"soon")", "keep_alive"},
       {kOllamaChat, hi + R"(,"think":"hard")", "think"},
       {kOllamaChat, hi + R"(,"top_logprobs":2)", "top_logprobs"},
       {kOllamaChat, R"("messages":[{"role":"user","content":"a","images":["x"]}])",

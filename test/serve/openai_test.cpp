@@ -175,7 +175,6 @@ TEST(OpenAiChat, refuses_what_it_cannot_do_by_name) {
        "tools[0].function.strict"},
       {R"(,"tool_choice":"required")", "tool_choice"},
       {R"(,"tool_choice":{"type":"function","function":{"name":"f"}})", "tool_choice"},
-      {R"(,"keep_alive":0)", "keep_alive"},
       {R"(,"functions":[{}])", "functions"},
       {R"(,"response_format":{"type":"json_object"})", "response_format"},
       {R"(,"response_format":{"type":"text","schema":{}})", "response_format"},

@@ -218,12 +218,9 @@ TEST(Refusals, a_model_that_cannot_chat_is_not_served) {
   EnergyMeter meter(files, machine, {});
   Attributor attributor(meter, clock, AttributorOptions{});
   Runner runner(*engine.engine, engine.budget, clock, attributor);
-  const auto server = Server::listen({.model = *engine.model,
-                                      .engine = *engine.engine,
-                                      .runner = runner,
-                                      .budget = engine.budget,
-                                      .clock = clock},
-                                     {.port = 0});
+  LentLoader loader(*engine.model, *engine.engine, runner);
+  const auto server = Server::listen({.loader = loader, .budget = engine.budget, .clock = clock},
+                                     {.port = 0, .models = {{.names = {"gemma3"}}}});
   ASSERT_FALSE(server);
   EXPECT_EQ(server.error().code, Code::kUnsupported);
 }

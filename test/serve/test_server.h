@@ -103,6 +103,35 @@ inline bool comes_true(const std::function<bool()>& condition) {
   return false;
 }
 
+// Stands for a model that is always there.
+class LentModel final : public LoadedModel {
+ public:
+  LentModel(const Model& model, Engine& engine, Runner& runner)
+      : model_(model), engine_(engine), runner_(runner) {}
+  const Model& model() const override { return model_; }
+  Engine& engine() override { return engine_; }
+  Runner& runner() override { return runner_; }
+
+ private:
+  const Model& model_;
+  Engine& engine_;
+  Runner& runner_;
+};
+
+class LentLoader final : public ModelLoader {
+ public:
+  LentLoader(const Model& model, Engine& engine, Runner& runner)
+      : model_(model), engine_(engine), runner_(runner) {}
+  Result<std::unique_ptr<LoadedModel>> load(size_t, const std::atomic<bool>&) override {
+    return std::unique_ptr<LoadedModel>(std::make_unique<LentModel>(model_, engine_, runner_));
+  }
+
+ private:
+  const Model& model_;
+  Engine& engine_;
+  Runner& runner_;
+};
+
 struct TestServer {
   explicit TestServer(ServeOptions options = {}, EngineOptions engine_options = serving_engine(),
                       Bytes memory = Bytes{256 * kMiB}, const std::string& model = "qwen2")
@@ -110,17 +139,15 @@ struct TestServer {
         machine(describe_machine(files)),
         meter(files, machine, {}),
         attributor(meter, gate, AttributorOptions{}),
-        runner(*engine.engine, engine.budget, clock, attributor) {
+        runner(*engine.engine, engine.budget, clock, attributor),
+        loader(*engine.model, *engine.engine, runner) {
     options.port = 0;
     options.grace = Millis{0};
     options.news_every = Millis{0};  // tests look at every token
-    if (options.names.empty()) options.names = {"tiny", "tiny-qwen2"};
-    Result<std::unique_ptr<Server>> listening = Server::listen({.model = *engine.model,
-                                                                .engine = *engine.engine,
-                                                                .runner = runner,
-                                                                .budget = engine.budget,
-                                                                .clock = clock},
-                                                               options);
+    options.sequences_max = engine_options.logit_rows_max;
+    if (options.models.empty()) options.models = {{.names = {"tiny", "tiny-qwen2"}}};
+    Result<std::unique_ptr<Server>> listening =
+        Server::listen({.loader = loader, .budget = engine.budget, .clock = clock}, options);
     CHECK(listening, listening ? "" : listening.error().message);
     server = std::move(*listening);
     thread = std::thread([this] { server->run(); });
@@ -171,6 +198,7 @@ struct TestServer {
   EnergyMeter meter;
   Attributor attributor;
   Runner runner;
+  LentLoader loader;
   std::unique_ptr<Server> server;
   std::thread thread;
 };
@@ -179,7 +207,8 @@ struct TestServer {
 // calls weather({"city": "Bern", "days": 2}).
 struct ParrotServer : TestServer {
   ParrotServer()
-      : TestServer({.names = {"parrot"}}, serving_engine(), Bytes{256 * kMiB}, "parrot") {}
+      : TestServer({.models = {{.names = {"parrot"}}}}, serving_engine(), Bytes{256 * kMiB},
+                   "parrot") {}
 };
 inline const Json kParrotArguments{{"city", "Bern"}, {"days", 2}};
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,16 +18,16 @@
 #include "serve/api_error.h"
 #include "serve/ask.h"
 #include "serve/chat_traits.h"
+#include "serve/model_card.h"
 
 namespace ration {
 
-// The model as pages and simple replies see it. shared-const.
+// A model in memory, as faces see it. shared-const.
 struct ServedModel {
   const Model& model;
   const ChatTraits& traits;
   const std::vector<std::string>& names;  // the first is its id
   int64_t context = 0;                    // tokens of one conversation
-  int64_t created = 0;                    // seconds since 1970
 };
 
 struct Face {
@@ -44,12 +45,18 @@ struct Face {
   // For what needs the model's words and no engine: the whole answer.
   std::variant<std::string, ApiError> (*reply)(std::string_view body,
                                                const ServedModel& served) = nullptr;
+  // For what is told of a model that need not be in memory: the whole answer.
+  std::variant<std::string, ApiError> (*tell)(std::string_view body,
+                                              std::span<const ModelView> models) = nullptr;
 };
 
 // 404 model_not_found with the nearest names.
 ApiError unknown_model(std::string_view name, const std::vector<std::string>& names);
 // Whether it is one of them; Ollama's clients add ":latest".
 bool is_model_name(std::string_view name, const std::vector<std::string>& names);
+// By any of their names. 404 with the nearest names of all.
+std::variant<const ModelView*, ApiError> find_model(std::string_view name,
+                                                    std::span<const ModelView> models);
 
 extern const Face kOpenAiPage;  // GET: only its errors
 extern const Face kOpenAiChat;
@@ -66,10 +73,10 @@ extern const Face kDetokenize;
 extern const Face kApplyTemplate;
 
 // Pages: the whole body, made on the io thread, so they are quick.
-std::string openai_models(const ServedModel& served);
-std::string openai_model(const ServedModel& served);
-std::string ollama_tags(const ServedModel& served);
-std::string ollama_running(const ServedModel& served);
-std::string ollama_version(const ServedModel& served);
+std::string openai_models(std::span<const ModelView> models);
+std::string openai_model(const ModelView& model);
+std::string ollama_tags(std::span<const ModelView> models);
+std::string ollama_running(std::span<const ModelView> models);
+std::string ollama_version(std::span<const ModelView> models);
 
 }  // namespace ration

@@ -129,7 +129,7 @@ constexpr std::array kGenerateOnly{
 };
 constexpr std::array<std::string_view, 3> kGenerateRefused{"suffix", "template", "images"};
 
-// A request without words asks only that the model be there, and it is.
+// A request without words asks only that the model be there, or go.
 Problem read_conversation_of(const Json& body, Ask& ask) {
   const auto messages = body.find("messages");
   if (messages == body.end() || messages->is_null() || *messages == Json::array()) return {};

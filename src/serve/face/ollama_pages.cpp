@@ -1,21 +1,18 @@
-// What Ollama's API tells of the model: GET /api/tags, /api/ps, /api/version, POST /api/show.
+// What Ollama's API tells of models: GET /api/tags, /api/ps, /api/version, POST /api/show.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
-#include <map>
 
-#include "base/sha256.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/ollama.h"
 #include "serve/fields.h"
-#include "tensor/dtype.h"
 
 namespace ration {
 namespace {
 
-constexpr int64_t kForEver = int64_t{100} * 365 * 24 * 3600;  // seconds; the model is not let go
+constexpr int64_t kForEver = int64_t{100} * 365 * 24 * 3600;  // seconds
 
 // "494M", "1.54B"
 std::string short_count(int64_t count) {
@@ -25,54 +22,27 @@ std::string short_count(int64_t count) {
   return fmt::format("{:.0f}K", value / 1e3);
 }
 
-int64_t parameters_of(const Gguf& file) {
-  int64_t parameters = 0;
-  for (const GgufTensor& tensor : file.tensors()) parameters += tensor.rows() * tensor.cols();
-  return parameters;
-}
-
-// The type that most of the weights have.
-std::string_view main_type(const Gguf& file) {
-  std::map<DType, size_t> bytes;
-  for (const GgufTensor& tensor : file.tensors()) bytes[tensor.dtype] += tensor.bytes.size();
-  const auto most = std::ranges::max_element(bytes, {}, [](const auto& row) { return row.second; });
-  return most == bytes.end() ? "unknown" : info_of(most->first).name;
-}
-
-// Tells files apart without reading all their weights: by their tensors, and the numbers of the
-// last norm, which every training moves.
-std::string digest_of(const Gguf& file) {
-  std::string text;
-  for (const GgufTensor& tensor : file.tensors()) {
-    fmt::format_to(std::back_inserter(text), "{} {} {} {}\n", tensor.name, tensor.rows(),
-                   tensor.cols(), info_of(tensor.dtype).name);
-  }
-  if (const GgufTensor* norm = file.find_tensor("output_norm.weight")) {
-    text.append(reinterpret_cast<const char*>(norm->bytes.data()), norm->bytes.size());
-  }
-  const Result<std::string> digest = sha256_of(text);
-  return digest ? *digest : std::string(64, '0');
-}
-
-std::string details_of(const ServedModel& served) {
-  const Gguf& file = served.model.file();
-  const std::string& family = served.model.network().family;
+std::string details_of(const ModelCard& card) {
   return fmt::format(
       "{{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"{0}\",\"families\":[\"{0}\"],"
       "\"parameter_size\":\"{1}\",\"quantization_level\":\"{2}\"}}",
-      family, short_count(parameters_of(file)), main_type(file));
+      card.family, short_count(card.parameters), card.main_type);
 }
 
 // A model in a list, up to what only some lists say.
-std::string row_of(const ServedModel& served) {
+std::string row_of(const ModelCard& card, Bytes size) {
   std::string name;
-  append_json_string(name, served.names.front());
+  append_json_string(name, card.names.front());
   return fmt::format("{{\"name\":{0},\"model\":{0},\"size\":{1},\"digest\":\"{2}\",\"details\":{3}",
-                     name, served.model.file().file_bytes().count, digest_of(served.model.file()),
-                     details_of(served));
+                     name, size.count, card.digest, details_of(card));
 }
 
-std::variant<std::string, ApiError> show(std::string_view body, const ServedModel& served) {
+// {"models":[...]}
+std::string list_of(const std::vector<std::string>& rows) {
+  return fmt::format("{{\"models\":[{}]}}", fmt::join(rows, ","));
+}
+
+std::variant<std::string, ApiError> show(std::string_view body, std::span<const ModelView> models) {
   std::variant<Json, ApiError> parsed = parse_body(body);
   if (ApiError* error = std::get_if<ApiError>(&parsed)) return std::move(*error);
   std::string wanted;
@@ -87,43 +57,52 @@ std::variant<std::string, ApiError> show(std::string_view body, const ServedMode
     }
     if (problem) return std::move(*problem);
   }
-  if (!is_model_name(wanted, served.names)) return unknown_model(wanted, served.names);
-  const Gguf& file = served.model.file();
-  const Network& network = served.model.network();
-  const Result<std::optional<std::string_view>> source =
-      file.find_string("tokenizer.chat_template");
+  const std::variant<const ModelView*, ApiError> found = find_model(wanted, models);
+  if (const ApiError* error = std::get_if<ApiError>(&found)) return *error;
+  const ModelCard& card = std::get<const ModelView*>(found)->card;
   std::string words;
-  append_json_string(words, source && *source ? **source : std::string_view());
+  append_json_string(words, card.template_source);
   std::string capabilities = "\"completion\"";
-  if (served.traits.knows_calls) capabilities += ",\"tools\"";
-  if (served.traits.thinks()) capabilities += ",\"thinking\"";
+  if (card.knows_calls) capabilities += ",\"tools\"";
+  if (card.thinks) capabilities += ",\"thinking\"";
   return fmt::format(
       "{{\"modelfile\":\"\",\"parameters\":\"\",\"template\":{0},\"modified_at\":\"{1}\","
       "\"details\":{2},\"model_info\":{{\"general.architecture\":\"{3}\","
       "\"general.parameter_count\":{4},\"{3}.context_length\":{5},\"{3}.embedding_length\":{6},"
       "\"{3}.vocab_size\":{7}}},\"capabilities\":[{8}]}}\n",
-      words, ollama_time(served.created), details_of(served), network.family, parameters_of(file),
-      network.context_trained, network.width, network.vocabulary, capabilities);
+      words, ollama_time(card.created), details_of(card), card.family, card.parameters,
+      card.context_trained, card.width, card.vocabulary, capabilities);
 }
 
 }  // namespace
 
-std::string ollama_tags(const ServedModel& served) {
-  return fmt::format("{{\"models\":[{},\"modified_at\":\"{}\"}}]}}", row_of(served),
-                     ollama_time(served.created));
+std::string ollama_tags(std::span<const ModelView> models) {
+  std::vector<std::string> rows;
+  for (const ModelView& model : models) {
+    rows.push_back(fmt::format("{},\"modified_at\":\"{}\"}}",
+                               row_of(model.card, model.card.file_bytes),
+                               ollama_time(model.card.created)));
+  }
+  return list_of(rows);
 }
 
-std::string ollama_running(const ServedModel& served) {
-  return fmt::format(
-      "{{\"models\":[{},\"expires_at\":\"{}\",\"size_vram\":0,\"context_length\":{}}}]}}",
-      row_of(served), ollama_time(served.created + kForEver), served.context);
+std::string ollama_running(std::span<const ModelView> models) {
+  std::vector<std::string> rows;
+  for (const ModelView& model : models) {
+    if (model.context == 0) continue;
+    rows.push_back(fmt::format("{},\"expires_at\":\"{}\",\"size_vram\":0,\"context_length\":{}}}",
+                               row_of(model.card, model.bytes),
+                               ollama_time(unix_seconds() + model.expires_in.value_or(kForEver)),
+                               model.context));
+  }
+  return list_of(rows);
 }
 
-std::string ollama_version(const ServedModel&) {
+std::string ollama_version(std::span<const ModelView>) {
   return fmt::format("{{\"version\":\"{}\"}}", RATION_VERSION);
 }
 
 const Face kOllamaPage{.error = ollama_error};
-const Face kOllamaShow{.error = ollama_error, .reply = show};
+const Face kOllamaShow{.error = ollama_error, .tell = show};
 
 }  // namespace ration

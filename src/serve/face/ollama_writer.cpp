@@ -49,7 +49,7 @@ class OllamaWriter final : public AnswerWriter {
     append_words(out, said);
     append_logprobs_line(out, said.tokens);
     out += ",\"done\":true,\"done_reason\":";
-    if (choices.empty()) return out + "\"load\"}\n";
+    if (choices.empty()) return out + (head_.unloads ? "\"unload\"}\n" : "\"load\"}\n");
     out += said.ending == Ending::kLength ? "\"length\"," : "\"stop\",";
     append_counts(out, bill);
     out += "}\n";

@@ -164,25 +164,25 @@ std::string openai_error(const ApiError& error) {
 }
 
 // The object of /v1/models.
-std::string openai_model(const ServedModel& served) {
-  const Gguf& file = served.model.file();
-  int64_t parameters = 0;
-  for (const GgufTensor& tensor : file.tensors()) parameters += tensor.rows() * tensor.cols();
-  const Network& network = served.model.network();
+std::string openai_model(const ModelView& model) {
+  const ModelCard& card = model.card;
   std::string out = "{\"id\":";
-  append_json_string(out, served.names.front());
+  append_json_string(out, card.names.front());
   fmt::format_to(
       std::back_inserter(out),
-      ",\"object\":\"model\",\"created\":{},\"owned_by\":\"ration\",\"meta\":{{\"family\":\"{}\","
-      "\"n_ctx\":{},\"n_ctx_train\":{},\"n_vocab\":{},\"n_embd\":{},\"n_params\":{},\"size\":{}}}}"
-      "}",
-      served.created, network.family, served.context, network.context_trained, network.vocabulary,
-      network.width, parameters, file.tensor_bytes().count);
+      ",\"object\":\"model\",\"created\":{},\"owned_by\":\"ration\",\"status\":{{\"value\":"
+      "\"{}\"}},\"meta\":{{\"family\":\"{}\",\"n_ctx\":{},\"n_ctx_train\":{},\"n_vocab\":{},"
+      "\"n_embd\":{},\"n_params\":{},\"size\":{}}}}}",
+      card.created, model.status, card.family,
+      model.context > 0 ? std::to_string(model.context) : "null", card.context_trained,
+      card.vocabulary, card.width, card.parameters, card.tensor_bytes.count);
   return out;
 }
 
-std::string openai_models(const ServedModel& served) {
-  return fmt::format("{{\"object\":\"list\",\"data\":[{}]}}", openai_model(served));
+std::string openai_models(std::span<const ModelView> models) {
+  std::string rows;
+  for (const ModelView& model : models) rows += (rows.empty() ? "" : ",") + openai_model(model);
+  return fmt::format("{{\"object\":\"list\",\"data\":[{}]}}", rows);
 }
 
 const Face kOpenAiPage{.error = openai_error};

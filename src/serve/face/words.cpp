@@ -59,9 +59,10 @@ WordsReply tokenize(std::string_view body, const ServedModel& served) {
     if (key == "add_special") return read_bool(key, value, add_special);
     if (key == "parse_special") return read_bool(key, value, parse_special);
     if (key == "with_pieces") return read_bool(key, value, with_pieces);
-    return unknown(
-        key, key,
-        std::array<std::string, 4>{"content", "add_special", "parse_special", "with_pieces"});
+    if (key == "model") return any_text(key, value);  // it was found by it
+    return unknown(key, key,
+                   std::array<std::string, 5>{"content", "add_special", "parse_special",
+                                              "with_pieces", "model"});
   });
   if (!problem && !content) problem = missing("content", "a text");
   if (problem) return std::move(*problem);
@@ -85,7 +86,8 @@ WordsReply detokenize(std::string_view body, const ServedModel& served) {
   std::optional<std::vector<Token>> tokens;
   const int64_t vocabulary = served.model.tokenizer().size();
   Problem problem = read_members(body, [&](const std::string& key, const Json& value) -> Problem {
-    if (key != "tokens") return unknown(key, key, std::array<std::string, 1>{"tokens"});
+    if (key == "model") return any_text(key, value);
+    if (key != "tokens") return unknown(key, key, std::array<std::string, 2>{"tokens", "model"});
     if (!value.is_array()) return wrong(key, value, "an array of token ids");
     tokens.emplace();
     for (size_t i = 0; i < value.size(); ++i) {
