@@ -94,11 +94,11 @@ def client(server, options, names, number, end, asked):
     while time.perf_counter() < end:
         model = rng.choice(names)
         body = {"model": model, "temperature": 0, "max_tokens": rng.randint(8, 48),
-                "messages": [{"role": "user", "content": " ".join(rng.choices(WORDS, k=30))}]}
+                "prompt": " ".join(rng.choices(WORDS, k=30))}
         row = {"at": time.perf_counter(), "model": model, "fine": False}
         asked.append(row)
         try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body))
+            connection.request("POST", "/v1/completions", json.dumps(body))
             answer = connection.getresponse()
             text = json.loads(answer.read())
             row["fine"] = answer.status == 200 and bool(text["choices"][0]["finish_reason"])

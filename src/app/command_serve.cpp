@@ -54,13 +54,13 @@ void warn_of_strangers(const ServeOptions& options, std::string_view url) {
       "says who may");
 }
 
-// "a, and on demand b, c"
-std::string served_names(const std::vector<ServeModel>& models) {
-  std::string names = models.front().names.front();
+// "a answers at URL, and b, c on demand"
+std::string ready_line(const std::vector<ServeModel>& models, std::string_view url) {
+  std::string line = fmt::format("{} answers at {}", models.front().names.front(), url);
   for (size_t i = 1; i < models.size(); ++i) {
-    names += (i == 1 ? ", and on demand " : ", ") + models[i].names.front();
+    line += fmt::format("{} {}", i == 1 ? ", and" : ",", models[i].names.front());
   }
-  return names;
+  return models.size() > 1 ? line + " on demand" : line;
 }
 
 }  // namespace
@@ -99,11 +99,10 @@ Result<int> run_serve(const Settings& settings) {
       {.loader = served, .budget = served.host().budget, .clock = served.host().clock}, options);
   if (!server) return server.error();
   const std::string url = (*server)->url();
-  const std::string names = served_names(options.models);
-  print(fmt::format("ration: {} answers at {}/v1\n", names, url));
+  print(fmt::format("ration: {}\n", ready_line(options.models, url + "/v1")));
   if (!settings.quiet) print(try_line(url, !options.keys.empty()) + "\n");
   if (!settings.quiet) warn_of_strangers(options, url);
-  notify_service(fmt::format("READY=1\nSTATUS={} answers at {}", names, url));
+  notify_service("READY=1\nSTATUS=" + ready_line(options.models, url));
   const int signal = (*server)->run();
   if (!settings.quiet) note("ration: stopped");
   return signal == SIGINT ? kInterrupted : kDone;

@@ -153,6 +153,12 @@ Status ServedModels::plan() {
   }
   ::malloc_trim(0);  // of the vocabularies that were read
   pool_ = all - helper_pool_;
+  for (const Served& served : served_) {
+    if (served.row.helper || served.row.bytes <= pool_ || settings_.quiet) continue;
+    note(
+        fmt::format("ration: warning: {} needs {}, and there are {} for models: it will be refused",
+                    served.row.names.front(), to_text(served.row.bytes), to_text(pool_)));
+  }
   if (pool_ > Bytes{0}) return {};
   return Error{Code::kOverBudget,
                fmt::format("the helpers take {} together, and {} is left for all models",

@@ -28,9 +28,9 @@ class Residency(ProgramTest):
         super().setUp()
         self.files = {name: TINY / f"{name}.gguf" for name in NAMES}
 
-    def serve(self, names=NAMES, memory="280MB"):
+    def serve(self, names=NAMES, memory="280MB", more=""):
         """Each model gets 100 MB, so that two of them fit, whatever the program takes."""
-        (self.home / "config.toml").write_text("".join(
+        (self.home / "config.toml").write_text(more + "".join(
             f"[models.{name}]\nmodel = '{self.files[name]}'\nmemory = '100MB'\n"
             for name in names))
         return Server(self, names[0],
@@ -44,9 +44,9 @@ class Residency(ProgramTest):
     def loaded(self, server):
         return [row["name"] for row in self.get(server, "/api/ps")["models"]]
 
-    def post(self, server, path, body):
+    def post(self, server, path, body, headers=None):
         connection = server.connect()
-        connection.request("POST", path, json.dumps(body))
+        connection.request("POST", path, json.dumps(body), headers or {})
         answer = connection.getresponse()
         return answer, json.loads(answer.read())
 
@@ -124,6 +124,18 @@ class Residency(ProgramTest):
         self.assertIn("did you mean 'qwen3moe'", body["error"]["message"])
         _, body = self.post(server, CHAT, {"model": "qwen3moe", "mesages": []})
         self.assertEqual(body["error"]["param"], "mesages")
+
+    def test_a_key_makes_nothing_load_that_it_may_not_use(self):
+        server = self.serve(more="[[keys]]\nname = 'alice'\nsecret = 'a-secret-of-alice'\n"
+                                 "models = ['qwen2', 'olmoe']\n")
+        alice = {"Authorization": "Bearer a-secret-of-alice"}
+        for path, body in ((CHAT, body_of("hello", 4, model="qwen3moe")),
+                           ("/tokenize", {"model": "qwen3moe", "content": "hello"})):
+            answer, body = self.post(server, path, body, alice)
+            self.assertEqual((answer.status, body["error"]["code"]), (403, "model_not_allowed"))
+        answer, _ = self.post(server, CHAT, body_of("hello", 4, model="olmoe"), alice)
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(server.health()["models"]["qwen3moe"], "unloaded")
 
     def test_keep_alive_lets_models_go(self):
         server = self.serve()
