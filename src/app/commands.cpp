@@ -11,6 +11,10 @@ constexpr std::array kCommands{
             64, run_run},
     Command{"chat", "[MODEL]", "talk with a model; Ctrl-C stops the answer, /help lists commands",
             0, 1, run_chat},
+    Command{"embed", "MODEL [TEXT...]",
+            "texts as vectors, a line of JSON each (arguments, or the lines of -f FILE or standard "
+            "input)",
+            1, 1 << 20, run_embed},
     Command{"serve", "[MODEL...]",
             "answer the OpenAI chat API over HTTP, from one model or several", 0, 64, run_serve},
     Command{"top", "[URL]", "watch a running server: answers, memory, tokens a second, joules", 0,

@@ -45,6 +45,7 @@ Result<Parsed> parse_arguments(int argc, char** argv);
 
 Result<int> run_run(const Settings& settings);
 Result<int> run_chat(const Settings& settings);
+Result<int> run_embed(const Settings& settings);
 Result<int> run_serve(const Settings& settings);
 Result<int> run_pull(const Settings& settings);
 Result<int> run_list(const Settings& settings);

@@ -96,6 +96,21 @@ MemoryNeeds with_guesses(MemoryNeeds memory, int64_t context) {
   return memory;
 }
 
+// Of an encoder the length of a text is known, and little else is to be weighed.
+EngineOptions encoder_engine(const Network& network, const Settings& settings) {
+  EngineOptions options = encoder_options(network, settings.context);
+  options.kv_type = settings.kv;
+  return options;
+}
+
+// What its engine takes at most.
+Bytes encoder_bytes(const Host& host, const Network& network, const Settings& settings) {
+  const EngineOptions options = encoder_engine(network, settings);
+  const Bytes block = Engine::kv_block_bytes(network, options.kv_type);
+  return Engine::workspace_bytes(network, *host.kernels, host.pool.threads(), options) +
+         block * (options.kv_tokens / kKvBlockTokens);
+}
+
 struct EnginePlan {
   EngineOptions options;
   int64_t draft_rows = 0;  // of the logit rows
@@ -259,6 +274,9 @@ Result<Bytes> bytes_beside_others(const Host& host, const ResolvedModel& resolve
                              "more",
                              settings.context, model.context_max, model.name)};
   }
+  if (network->sees_later) {
+    return model.weights + model.tables + encoder_bytes(host, *network, settings) + memory.slack;
+  }
   const int64_t context = settings.context > 0 ? settings.context : model.context_max;
   const int64_t step = std::max(memory.step_tokens_max, needs.sequences);
   if (guesses(settings, needs)) memory = with_guesses(memory, context);
@@ -298,10 +316,11 @@ Status OpenModel::open(const ResolvedModel& resolved, const Settings& settings,
   // Of a grant everything is the model's own.
   const Bytes others = &budget == &host.budget ? host.program.bytes() : Bytes{0};
   const Result<EnginePlan> plan =
-      plan_engine(cost,
-                  memory_needs(host, network, settings, needs, budget.hard(),
-                               others + draft_bytes(*this, host)),
-                  settings, needs);
+      network.sees_later ? Result<EnginePlan>(EnginePlan{encoder_engine(network, settings)})
+                         : plan_engine(cost,
+                                       memory_needs(host, network, settings, needs, budget.hard(),
+                                                    others + draft_bytes(*this, host)),
+                                       settings, needs);
   if (!plan) return plan.error();
   if (Status taken = take(budget, Tag::kScratch, model->tokenizer().bytes(), tables); !taken) {
     return taken;

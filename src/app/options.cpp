@@ -42,7 +42,7 @@ Status put_speculate(Settings& settings, std::string_view text) {
 }
 
 constexpr int64_t kTokensMax = int64_t{1} << 31;
-constexpr std::string_view kModelCommands = "run chat serve perplexity bench";
+constexpr std::string_view kModelCommands = "run chat embed serve perplexity bench";
 constexpr std::string_view kSampling = "run chat";
 
 constexpr std::array kOptions{
@@ -56,7 +56,7 @@ constexpr std::array kOptions{
            }},
     Option{"--disk", "SIZE",
            "most to keep on the disk: models and their packed weights (default: what is free)",
-           "run chat serve pull list perplexity bench",
+           "run chat embed serve pull list perplexity bench",
            [](Settings& s, std::string_view v) -> Status {
              Result<Bytes> bytes = parse_bytes(v);
              if (!bytes) return bytes.error();
@@ -167,7 +167,8 @@ constexpr std::array kOptions{
              s.draft = v;
              return {};
            }},
-    Option{"-f,--file", "FILE", "read the prompt from a file; - is standard input", "run",
+    Option{"-f,--file", "FILE", "read the prompt, or texts, from a file; - is standard input",
+           "run embed",
            [](Settings& s, std::string_view v) -> Status {
              s.prompt_file = v;
              return {};
@@ -182,6 +183,12 @@ constexpr std::array kOptions{
              s.raw = true;
              return {};
            }},
+    Option{"--truncate", "", "of a text that is longer than the context, embed the beginning",
+           "embed",
+           [](Settings& s, std::string_view) -> Status {
+             s.truncate = true;
+             return {};
+           }},
     Option{"--json", "", "print JSON instead of text",
            "run list show tokenize perplexity bench doctor",
            [](Settings& s, std::string_view) -> Status {
@@ -194,7 +201,7 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"-q,--quiet", "", "print the answer only: no bill, no progress",
-           "run chat serve pull perplexity bench",
+           "run chat embed serve pull perplexity bench",
            [](Settings& s, std::string_view) -> Status {
              s.quiet = true;
              return {};
@@ -226,7 +233,7 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"--config", "FILE", "configuration file (default: ~/.config/ration/config.toml)",
-           "run chat serve pull list perplexity bench doctor config",
+           "run chat embed serve pull list perplexity bench doctor config",
            [](Settings& s, std::string_view v) -> Status {
              s.config_file = v;
              return {};

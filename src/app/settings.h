@@ -51,7 +51,8 @@ struct Settings {
   std::optional<std::string> config_file;
   bool raw = false;  // no chat template
   bool json = false;
-  bool special = false;  // show or parse special tokens
+  bool special = false;   // show or parse special tokens
+  bool truncate = false;  // of texts that are too long to embed, the beginning is
   bool quiet = false;
   bool offline = false;
   bool packed = true;  // weights are used from a packed copy beside the model

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/gguf_reader.h"
+#include "model/safetensors_folder.h"
 
 namespace ration {
 namespace {
@@ -32,15 +33,36 @@ Result<Gguf> Gguf::open_part(const fs::path& path) {
   part.files_.push_back(*std::move(file));
   Result<GgufHeader> header = read_gguf_header(part.files_.front().bytes());
   if (!header) return part.error(header.error().message, header.error().code);
-  part.tensors_ = std::move(header->tensors);
-  part.keys_.reserve(header->entries.size());  // views of the elements stay good
-  for (GgufEntry& entry : header->entries) {
-    const std::string& key = part.keys_.emplace_back(std::move(entry.key));
-    if (!part.values_.emplace(key, entry.value).second) {
-      return part.error(fmt::format("key {}: found twice, wanted once", gguf_quoted(key)));
+  if (const Status adopted = part.adopt(*std::move(header)); !adopted) return adopted.error();
+  return part;
+}
+
+Status Gguf::adopt(GgufHeader header) {
+  tensors_ = std::move(header.tensors);
+  keys_.reserve(header.entries.size());  // views of the elements stay good
+  for (GgufEntry& entry : header.entries) {
+    const std::string& key = keys_.emplace_back(std::move(entry.key));
+    if (!values_.emplace(key, entry.value).second) {
+      return error(fmt::format("key {}: found twice, wanted once", gguf_quoted(key)));
     }
   }
-  return part;
+  return {};
+}
+
+Result<Gguf> Gguf::open_safetensors(const fs::path& path) {
+  Result<MappedFile> file = MappedFile::open(path);
+  if (!file) return file.error();
+  Gguf whole;
+  whole.files_.push_back(*std::move(file));
+  Result<ImportedModel> model =
+      import_safetensors(whole.files_.front().bytes(), path.parent_path());
+  if (!model) return whole.error(model.error().message, model.error().code);
+  whole.owned_ = std::move(model->owned);
+  if (const Status adopted = whole.adopt(std::move(model->header)); !adopted) {
+    return adopted.error();
+  }
+  if (const Status indexed = whole.index_tensors(); !indexed) return indexed.error();
+  return whole;
 }
 
 Result<std::vector<fs::path>> Gguf::part_paths() const {
@@ -126,6 +148,10 @@ Status Gguf::index_tensors() {
 }
 
 Result<Gguf> Gguf::open(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path weights = path / "model.safetensors";
+  if (fs::is_regular_file(weights, ignored)) return open_safetensors(weights);
+  if (path.extension() == ".safetensors") return open_safetensors(path);
   Result<Gguf> opened = open_part(path);
   if (!opened) return opened.error();
   const Result<std::vector<fs::path>> paths = opened->part_paths();

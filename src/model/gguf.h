@@ -1,5 +1,8 @@
 // model/gguf.h - a GGUF file (versions 2 and 3, whole or split), mapped and checked.
 //
+// A folder with model.safetensors is read too, and looks as a GGUF file of the same model would
+// (model/safetensors_folder.h).
+//
 // Everything in the file is untrusted: every length, offset, count, type and string is validated
 // before it is used, and opening never allocates more than 16 MiB + 4x the file. After open()
 // succeeds, each tensor's bytes lie inside the mapping, aligned as the file promises.
@@ -7,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -65,10 +69,13 @@ struct GgufTensor {
   Matrix matrix() const { return {dtype, Layout::kRowMajor, rows(), cols(), bytes.data()}; }
 };
 
+struct GgufHeader;
+
 // shared-const after open().
 class Gguf {
  public:
-  // Opens `path`; of a split file, any part (the others are found beside it by name).
+  // Opens `path`; of a split file, any part (the others are found beside it by name). A folder, or
+  // a file called *.safetensors, is a model with its files beside it.
   // kNotFound, kIo; kCorrupt says which field, what was found and what was wanted; kUnsupported for
   // a version, tensor type or byte order we do not read.
   static Result<Gguf> open(const std::filesystem::path& path);
@@ -110,6 +117,9 @@ class Gguf {
 
  private:
   Gguf() = default;
+  static Result<Gguf> open_safetensors(const std::filesystem::path& path);
+  // The keys, values and tensors of a header. kCorrupt for a key that is there twice.
+  Status adopt(GgufHeader header);
   // One part alone; its tensors are not indexed yet.
   static Result<Gguf> open_part(const std::filesystem::path& path);
   static Result<Gguf> open_parts(std::span<const std::filesystem::path> paths);
@@ -125,6 +135,7 @@ class Gguf {
   Error wrong_value(std::string_view key, std::string_view message) const;
 
   std::vector<MappedFile> files_;  // in the order of the parts
+  std::deque<std::string> owned_;  // values that no file holds
   std::vector<std::string> keys_;
   std::unordered_map<std::string_view, GgufValue> values_;  // the keys are views of keys_
   std::vector<GgufTensor> tensors_;

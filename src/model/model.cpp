@@ -29,8 +29,14 @@ Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& pa
   return std::shared_ptr<const Model>(std::move(model));
 }
 
+std::string Model::name() const {
+  const std::filesystem::path& path = file_.path();
+  if (path.extension() != ".safetensors") return path.stem().string();
+  return std::filesystem::absolute(path).parent_path().filename().string();
+}
+
 Status Model::pack(const Packing& packing) {
-  if (packing.path.empty()) return {};
+  if (packing.path.empty() || !PackedWeights::has_matrices(network_)) return {};
   Result<PackedWeights> packed = PackedWeights::open(packing.path, file_, network_);
   if (!packed && packing.pool) {
     Status built = packing.room ? packing.room(PackedWeights::bytes_for(network_)) : Status();
@@ -59,6 +65,10 @@ void Model::load_template() {
   Result<std::optional<std::string_view>> source = file_.find_string("tokenizer.chat_template");
   if (!source) {
     template_problem_ = source.error().message;
+    return;
+  }
+  if (network_.sees_later) {
+    template_problem_ = "it makes vectors of texts, and writes none";
     return;
   }
   if (!*source) {

@@ -61,8 +61,13 @@ class Model {
   // The text that the template makes of a conversation.
   Result<Prompt> render_chat(TemplateInput input) const;
 
-  // The file's name without folder and ending.
-  std::string name() const { return file_.path().stem().string(); }
+  // The tokens of a text whose vector is wanted, with all that the vocabulary puts around it.
+  std::vector<Token> encode_for_embedding(std::string_view text) const {
+    return tokenizer_->encode(text, {.add_special = true});
+  }
+
+  // The file's name without folder and ending; of safetensors, the folder's.
+  std::string name() const;
 
  private:
   Model(Gguf file, Network network) : file_(std::move(file)), network_(std::move(network)) {}

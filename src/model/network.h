@@ -20,10 +20,12 @@ struct Linear {
   const float* bias = nullptr;
 };
 
-// Root-mean-square normalisation; weight: [n] F32, null when the stage has no such norm.
+// Root-mean-square normalisation or, where there is a bias, a layer norm, which takes the mean off
+// too. weight, bias: [n] F32; weight is null when the stage has no such norm.
 struct Norm {
   const float* weight = nullptr;
   float epsilon = 0;
+  const float* bias = nullptr;
 
   bool present() const { return weight != nullptr; }
 };
@@ -41,7 +43,8 @@ struct Rope {
   int64_t long_beyond = 0;
 };
 
-// x += after(output(attend(rotate(query_norm(q)), rotate(key_norm(k)), v))) of before(x)
+// x += after(output(attend(rotate(query_norm(q)), rotate(key_norm(k)), v))) of before(x); then
+// x = closing(x)
 struct AttentionStage {
   Norm before;
   Linear query;     // [heads * head_size, width]
@@ -49,25 +52,29 @@ struct AttentionStage {
   Linear value;     // [kv_heads * head_size, width]
   Norm query_norm;  // over head_size, before the rotation
   Norm key_norm;
-  size_t rope = 0;     // index into Network::ropes
+  size_t rope = 0;     // index into Network::ropes, where there are any
   int64_t window = 0;  // sees itself and the window - 1 positions before; 0: everything
   float scale = 1;     // of q.k
   float softcap = 0;
   Linear output;  // [width, heads * head_size]
   Norm after;
+  Norm closing;
   bool norms_span_heads = false;  // query_norm and key_norm are over all heads of a token at once
 };
 
-enum class Activation : uint8_t { kSilu, kGelu };
+// kGelu is the tanh approximation, kErfGelu the definition.
+enum class Activation : uint8_t { kSilu, kGelu, kErfGelu };
 
-// x += after(down(activation(gate(before(x))) * up(before(x))))
+// x += after(down(activation(gate(before(x))) * up(before(x)))), or, without a gate,
+// x += after(down(activation(up(before(x))))); then x = closing(x)
 struct FeedForwardStage {
   Norm before;
-  Linear gate;  // [inner, width]
+  Linear gate;  // [inner, width]; empty: none, and the activation is kErfGelu
   Linear up;    // [inner, width]
   Linear down;  // [width, inner]
   Activation activation = Activation::kSilu;
   Norm after;
+  Norm closing;
 };
 
 // x += sum of weight * down(silu(gate(y)) * up(y)) over the experts that y = before(x) is sent to:
@@ -96,6 +103,10 @@ struct ExpertStage {
 
 using Stage = std::variant<AttentionStage, FeedForwardStage, ExpertStage>;
 
+// Which tokens' last states become the vector of a text: the first one's, the last one's, or the
+// mean of all.
+enum class Pooling : uint8_t { kFirst, kLast, kMean };
+
 struct Network {
   std::string family;
   int64_t width = 0;
@@ -111,13 +122,21 @@ struct Network {
   int64_t vocabulary = 0;
   int64_t context_trained = 0;  // positions the model was made for
 
+  // An encoder: every token of a text sees all of it, so that a text is one step, and nothing is
+  // written: there is no output, and no final norm.
+  bool sees_later = false;
+  Pooling pooling = Pooling::kLast;
+
   Matrix embedding;  // [vocabulary, width]
   float embedding_scale = 1;
-  float residual_scale = 1;  // of what each stage adds
+  Matrix positions;                // [context_trained or more, width], added to it; empty: none
+  const float* segment = nullptr;  // [width], added to every token; null: none
+  Norm embedding_norm;             // of that sum
+  float residual_scale = 1;        // of what each stage adds
   std::vector<Rope> ropes;
   std::vector<Stage> stages;  // two a layer
   Norm final_norm;
-  Linear output;           // [vocabulary, width]; often the embedding itself
+  Linear output;           // [vocabulary, width]; often the embedding itself; empty: an encoder
   float output_scale = 1;  // positive
   float output_softcap = 0;
 

@@ -97,6 +97,7 @@ template <class Visit>
 void visit_vectors(Network& network, Visit visit) {
   const auto norm = [&](Norm& norm, int64_t size) {
     if (norm.weight) visit(norm.weight, size);
+    if (norm.bias) visit(norm.bias, size);
   };
   const auto bias = [&](Linear& linear) {
     if (linear.bias) visit(linear.bias, linear.weight.rows);
@@ -108,6 +109,7 @@ void visit_vectors(Network& network, Visit visit) {
       norm(attention->query_norm, span ? attention->query.weight.rows : network.head_size);
       norm(attention->key_norm, span ? attention->key.weight.rows : network.head_size);
       norm(attention->after, network.width);
+      norm(attention->closing, network.width);
       for (Linear* linear :
            {&attention->query, &attention->key, &attention->value, &attention->output}) {
         bias(*linear);
@@ -115,6 +117,7 @@ void visit_vectors(Network& network, Visit visit) {
     } else if (auto* feed_forward = std::get_if<FeedForwardStage>(&stage)) {
       norm(feed_forward->before, network.width);
       norm(feed_forward->after, network.width);
+      norm(feed_forward->closing, network.width);
       for (Linear* linear : {&feed_forward->gate, &feed_forward->up, &feed_forward->down}) {
         bias(*linear);
       }
@@ -123,6 +126,8 @@ void visit_vectors(Network& network, Visit visit) {
       norm(experts.before, network.width);
     }
   }
+  if (network.segment) visit(network.segment, network.width);
+  norm(network.embedding_norm, network.width);
   norm(network.final_norm, network.width);
   bias(network.output);
 }
@@ -367,6 +372,10 @@ Result<fs::path> packed_path_in_cache(const fs::path& model) {
   if (!digest) return digest.error();
   return *cache / "packed" /
          fmt::format("{}-{}{}", whole.stem().string(), digest->substr(0, 16), kPackedEnding);
+}
+
+bool PackedWeights::has_matrices(const Network& network) {
+  return !table_of(network).places.empty();
 }
 
 Bytes PackedWeights::bytes_for(const Network& network) { return Bytes{table_of(network).bytes}; }

@@ -52,6 +52,8 @@ class PackedWeights {
   // too full, kIo, kCancelled; then nothing is left behind.
   static Status build(const std::filesystem::path& path, const Gguf& source, const Network& network,
                       Pool& pool, const Progress& progress);
+  // Whether there is anything to pack.
+  static bool has_matrices(const Network& network);
   // The size of a network's packed file.
   static Bytes bytes_for(const Network& network);
 

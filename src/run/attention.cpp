@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace ration {
 namespace {
@@ -62,10 +63,22 @@ Attention::Attention(const ForwardContext& context, std::span<const BatchToken> 
     if (joins) {
       ++groups_.back().count;
     } else {
-      groups_.push_back({t, 1});
+      groups_.push_back({t, 1, 0});
     }
   }
+  find_seen();
   pieces_.reserve(static_cast<size_t>(context.workspace.attend_slot_count));
+}
+
+// The last token of a group sees most; of an encoder, the last of its text is seen.
+void Attention::find_seen() {
+  for (auto group = groups_.rbegin(); group != groups_.rend(); ++group) {
+    const int64_t last = group->first + group->count - 1;
+    const bool continues =
+        context_.network.sees_later && group != groups_.rbegin() &&
+        batch_[static_cast<size_t>(last)].tables == batch_[static_cast<size_t>(last) + 1].tables;
+    group->seen_end = continues ? std::prev(group)->seen_end : position(last) + 1;
+  }
 }
 
 void Attention::run(const AttentionStage& stage, int64_t layer) {
@@ -81,7 +94,7 @@ void Attention::run(const AttentionStage& stage, int64_t layer) {
 // The segments that these rows see, first to last; a full round is worked off.
 void Attention::add_pieces(const AttentionStage& stage, int64_t layer, const Group& group,
                            int64_t kv_head) {
-  const int64_t seen_end = position(group.first + group.count - 1) + 1;
+  const int64_t seen_end = group.seen_end;
   const int64_t before = position(group.first) + 1 - stage.window;
   int64_t begin =
       stage.window > 0 && before > 0 ? before / kKvBlockTokens * kKvBlockTokens : int64_t{0};
@@ -156,6 +169,7 @@ void Attention::attend(const AttentionStage& stage, int64_t layer, int64_t slot)
        .value_offset = shape.value_offset(place.layer, piece.kv_head),
        .position = position(piece.group.first),
        .window = stage.window,
+       .sees_later = network.sees_later,
        .begin = piece.begin,
        .end = piece.end,
        .scale = stage.scale,

@@ -34,6 +34,7 @@ class Attention {
   struct Group {
     int64_t first;
     int64_t count;
+    int64_t seen_end;  // one past the last position that any of them sees
   };
   // A segment that the rows of one group and one kv head see.
   struct Piece {
@@ -47,6 +48,7 @@ class Attention {
   };
 
   int64_t position(int64_t token) const { return batch_[static_cast<size_t>(token)].position; }
+  void find_seen();
   void add_pieces(const AttentionStage& stage, int64_t layer, const Group& group, int64_t kv_head);
   void flush(const AttentionStage& stage, int64_t layer);
   void attend(const AttentionStage& stage, int64_t layer, int64_t slot);

@@ -270,12 +270,28 @@ std::vector<BatchToken> Engine::batch_of(std::span<const StepItem> items) {
            .position = sequence.length_ + static_cast<int64_t>(i),
            .tables = tables,
            .logit_row = wanted ? logit_row++ : -1,
-           .best_logits = item.best_logits});
+           .best_logits = item.best_logits,
+           .wants_hidden = item.wants_hidden});
     }
   }
   auto& [batch, generated] = by_role;
   batch.insert(batch.end(), generated.begin(), generated.end());
   return std::move(batch);
+}
+
+// Where batch_of() puts each item's tokens.
+std::vector<Share> Engine::rows_of(std::span<const StepItem> items) {
+  std::vector<Share> rows(items.size());
+  int64_t next = 0;
+  for (const Role role : {Role::kPrompt, Role::kGenerated}) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].role != role) continue;
+      const auto count = static_cast<int64_t>(items[i].tokens.size());
+      rows[i] = {next, next + count};
+      next += count;
+    }
+  }
+  return rows;
 }
 
 Status Engine::step(std::span<const StepItem> items) {
@@ -293,10 +309,12 @@ Status Engine::step(std::span<const StepItem> items) {
                      fmt::format("found token {}, wanted 0 to {}", token, network.vocabulary - 1)};
       }
     }
+    CHECK(!network.sees_later || item.sequence->length_ == 0, "an encoder reads a text at once");
     total += count;
     logit_rows += item.wants_all_logits ? count : item.wants_logits ? 1 : 0;
   }
   CHECK(total > 0 && total <= options_.step_tokens_max && logit_rows <= options_.logit_rows_max);
+  CHECK(logit_rows == 0 || !network.output.weight.empty(), "an encoder has no logits");
   if (Status grown = grow(items); !grown) return grown;
 
   const std::vector<BatchToken> batch = batch_of(items);
@@ -310,6 +328,7 @@ Status Engine::step(std::span<const StepItem> items) {
                                 .kv = *layout_,
                                 .long_context = long_context},
                                batch);
+  item_rows_ = rows_of(items);
   last_weight_bytes_ = step_weight_bytes() - Bytes{network.output.weight.bytes()} + output;
   for (const StepItem& item : items) {
     Sequence& sequence = *item.sequence;
@@ -330,6 +349,13 @@ std::span<float> Engine::logits(int64_t row) {
   CHECK(row >= 0 && row < options_.logit_rows_max);
   const int64_t vocabulary = model_->network().vocabulary;
   return {workspace_->logits + row * vocabulary, static_cast<size_t>(vocabulary)};
+}
+
+std::span<const float> Engine::hidden(size_t item) const {
+  CHECK(item < item_rows_.size());
+  const auto [begin, end] = item_rows_[item];
+  const int64_t width = model_->network().width;
+  return {workspace_->residual + begin * width, static_cast<size_t>((end - begin) * width)};
 }
 
 int64_t Engine::kv_blocks_free() const { return pools_.front()->blocks_free(); }

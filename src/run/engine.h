@@ -94,6 +94,7 @@ struct StepItem {
   Role role = Role::kPrompt;
   bool wants_logits = false;      // of the last token
   bool wants_all_logits = false;  // of every token
+  bool wants_hidden = false;      // the last state of every token
   // Of the logits of a row only so many of the best are looked at; 0: all. The others may be
   // -infinity then, where that spares reading the vocabulary's weights whole.
   int32_t best_logits = 0;
@@ -138,11 +139,17 @@ class Engine {
   // Runs all items as one batch. On an error no sequence has changed:
   // kOverBudget when the cache is full, kInvalid for a token outside the vocabulary.
   // REQUIRES: the tokens fit step_tokens_max and each sequence's context; a sequence appears once.
+  // Of an encoder (Network::sees_later) an item is a whole text in an empty sequence, and no logits
+  // are wanted.
   Status step(std::span<const StepItem> items);
 
   // Logits of the last step: one row for each wanted position, in the order of the items.
   // [vocabulary] F32, valid until the next step; the caller may change them.
   std::span<float> logits(int64_t row);
+
+  // The states after the last stage and the final norm of the item's tokens, where they were wanted
+  // of the last step. [tokens, width] F32, valid until the next step.
+  std::span<const float> hidden(size_t item) const;
 
   const Model& model() const { return *model_; }
   const Kernels& kernels() const { return kernels_; }
@@ -172,6 +179,7 @@ class Engine {
          const EngineOptions& options);
   Status grow(std::span<const StepItem> items);
   static std::vector<BatchToken> batch_of(std::span<const StepItem> items);
+  static std::vector<Share> rows_of(std::span<const StepItem> items);
 
   std::shared_ptr<const Model> model_;
   const Kernels& kernels_;
@@ -180,6 +188,7 @@ class Engine {
   std::unique_ptr<KvLayout> layout_;
   std::vector<std::unique_ptr<KvPool>> pools_;  // by group of the layout
   std::unique_ptr<Workspace> workspace_;
+  std::vector<Share> item_rows_;  // of the last step's batch
   Bytes last_weight_bytes_;
   EngineWork work_;
 };

@@ -32,6 +32,7 @@ class Pass {
   void run(const FeedForwardStage& stage);
   int64_t prompts() const { return prompts_; }
   Bytes write_logits();
+  void write_hidden();
 
  private:
   // What a matmul's worker reads: its own copy in small batches, the shared rows in large ones.
@@ -49,7 +50,7 @@ class Pass {
                        int worker);
   void multiply(const Linear& linear, const ActivationRows& rows, Share share, float* out,
                 int64_t stride);
-  void project(const Linear& linear, const float* input, const Norm& after);
+  void project(const Linear& linear, const float* input, const Norm& after, const Norm& closing);
   // y: the columns [share) of what a stage gives token t; changed.
   void add_to_residual(int64_t t, Share share, float* y) {
     const int64_t count = share.end - share.begin;
@@ -87,6 +88,15 @@ void Pass::embed() {
       dequantize_row(network_.embedding, token.token, x);
       if (network_.embedding_scale != 1) {
         for (int64_t i = 0; i < network_.width; ++i) x[i] *= network_.embedding_scale;
+      }
+      if (!network_.positions.empty()) {
+        float* place = space_.normed[static_cast<size_t>(worker)];
+        dequantize_row(network_.positions, token.position, place);
+        kernels_.add(x, place, network_.width);
+      }
+      if (network_.segment) kernels_.add(x, network_.segment, network_.width);
+      if (network_.embedding_norm.present()) {
+        normalise(kernels_, network_.embedding_norm, x, network_.width, x);
       }
       for (size_t r = 0; r < network_.ropes.size(); ++r) {
         const Rope& rope = network_.ropes[r];
@@ -142,8 +152,9 @@ void Pass::multiply(const Linear& linear, const ActivationRows& rows, Share shar
   }
 }
 
-// residual += scale * after(linear(input)); input: [tokens, linear.weight.cols]
-void Pass::project(const Linear& linear, const float* input, const Norm& after) {
+// residual = closing(residual + scale * after(linear(input))); input: [tokens, linear.weight.cols]
+void Pass::project(const Linear& linear, const float* input, const Norm& after,
+                   const Norm& closing) {
   const int64_t width = network_.width;
   const int64_t cols = linear.weight.cols;
   const RoleFormats formats = formats_of(kernels_, {&linear.weight});
@@ -159,13 +170,18 @@ void Pass::project(const Linear& linear, const float* input, const Norm& after) 
       }
     });
   });
-  if (!after.present()) return;
+  if (!after.present() && !closing.present()) return;
   pool_.run([&](int worker) {
     const Share share = share_of(tokens_, worker, pool_.threads());
     for (int64_t t = share.begin; t < share.end; ++t) {
-      float* y = space_.projected + t * width;
-      kernels_.rms_norm(y, after.weight, after.epsilon, width, y);
-      add_to_residual(t, {0, width}, y);
+      if (after.present()) {
+        float* y = space_.projected + t * width;
+        normalise(kernels_, after, y, width, y);
+        add_to_residual(t, {0, width}, y);
+      }
+      if (!closing.present()) continue;
+      float* x = space_.residual + t * width;
+      normalise(kernels_, closing, x, width, x);
     }
   });
 }
@@ -191,7 +207,7 @@ void Pass::run(const AttentionStage& stage, int64_t layer) {
   if (stage.norms_span_heads) pool_.run([&](int worker) { normalise_whole(stage, worker); });
   pool_.run([&](int worker) { rotate_and_store(stage, layer, worker); });
   attention_.run(stage, layer);
-  project(stage.output, space_.attended, stage.after);
+  project(stage.output, space_.attended, stage.after, stage.closing);
 }
 
 // Queries and keys of whole tokens, where the norms span all heads.
@@ -221,12 +237,13 @@ void Pass::place_head(const AttentionStage& stage, int64_t layer, int64_t t, int
   const KvPlace place = kv_.places[static_cast<size_t>(layer)];
   const KvShape& shape = kv_.groups[place.group].shape;
   const int64_t size = network_.head_size;
-  const Rope& rope = network_.ropes[stage.rope];
-  const auto pairs = static_cast<int64_t>(rope.frequencies.size());
   const auto turn = [&](float* head, const Norm& norm) {
     if (norm.present() && !stage.norms_span_heads) {
       kernels_.rms_norm(head, norm.weight, norm.epsilon, size, head);
     }
+    if (network_.ropes.empty()) return;
+    const Rope& rope = network_.ropes[stage.rope];
+    const auto pairs = static_cast<int64_t>(rope.frequencies.size());
     kernels_.rotate(head, space_.cosines[stage.rope] + t * pairs,
                     space_.sines[stage.rope] + t * pairs, pairs, rope.interleaved);
   };
@@ -250,22 +267,42 @@ void Pass::run(const FeedForwardStage& stage) {
   const int64_t inner = network_.inner;
   const RoleFormats formats = formats_of(kernels_, {&stage.gate.weight, &stage.up.weight});
   prepare_shared(space_.residual, stage.before, network_.width, formats);
-  Dealer dealer = deal(stage.gate.weight);
+  const bool gated = !stage.gate.weight.empty();
+  Dealer dealer = deal(stage.up.weight);
   pool_.run([&](int worker) {
     prepare_private(space_.residual, stage.before, network_.width, formats, worker);
     const ActivationRows& rows = rows_for(worker);
     const auto activate =
         stage.activation == Activation::kSilu ? kernels_.silu_multiply : kernels_.gelu_multiply;
     dealer.work(worker, [&](Share share) {
-      multiply(stage.gate, rows, share, space_.gate, inner);
-      multiply(stage.up, rows, share, space_.up, inner);
+      multiply(gated ? stage.gate : stage.up, rows, share, space_.gate, inner);
+      if (gated) multiply(stage.up, rows, share, space_.up, inner);
       for (int64_t t = 0; t < tokens_; ++t) {
         float* gate = space_.gate + t * inner + share.begin;
-        activate(gate, space_.up + t * inner + share.begin, share.end - share.begin, gate);
+        const int64_t count = share.end - share.begin;
+        if (gated) {
+          activate(gate, space_.up + t * inner + share.begin, count, gate);
+        } else {
+          kernels_.gelu(gate, count, gate);
+        }
       }
     });
   });
-  project(stage.down, space_.gate, stage.after);
+  project(stage.down, space_.gate, stage.after, stage.closing);
+}
+
+// In place: of tokens whose logits are wanted too after them.
+void Pass::write_hidden() {
+  const Norm& norm = network_.final_norm;
+  if (!norm.present() || std::ranges::none_of(batch_, &BatchToken::wants_hidden)) return;
+  pool_.run([&](int worker) {
+    const Share share = share_of(tokens_, worker, pool_.threads());
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      if (!batch_[static_cast<size_t>(t)].wants_hidden) continue;
+      float* x = space_.residual + t * network_.width;
+      normalise(kernels_, norm, x, network_.width, x);
+    }
+  });
 }
 
 Bytes Pass::write_logits() {
@@ -320,7 +357,9 @@ Bytes forward(const ForwardContext& context, std::span<const BatchToken> batch) 
                   context.workspace, pass.prompts(), static_cast<int64_t>(batch.size()));
     }
   }
-  return pass.write_logits();
+  const Bytes read = pass.write_logits();
+  pass.write_hidden();
+  return read;
 }
 
 }  // namespace ration

@@ -49,8 +49,10 @@ KvLayout kv_layout(const Network& network, KvType type) {
   KvLayout layout;
   for (const bool window : is_windowed) {
     KvGroup& group = window ? windowed : whole;
-    layout.places.push_back({.group = window ? size_t{1} : size_t{0}, .layer = group.shape.layers});
-    ++group.shape.layers;
+    // Of an encoder, what a layer keeps is of no use after it: all layers have one place.
+    const int64_t layer = network.sees_later ? 0 : group.shape.layers;
+    layout.places.push_back({.group = window ? size_t{1} : size_t{0}, .layer = layer});
+    group.shape.layers = layer + 1;
   }
   if (whole.shape.layers > 0) layout.groups.push_back(whole);
   if (windowed.shape.layers > 0) layout.groups.push_back(windowed);

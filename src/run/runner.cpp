@@ -7,6 +7,7 @@
 
 #include "run/kv.h"
 #include "run/runner_answer.h"
+#include "run/runner_texts.h"
 
 namespace ration {
 namespace {
@@ -31,6 +32,7 @@ Runner::Runner(Engine& engine, Budget& budget, const Clock& clock, Attributor& a
       costs_(engine.options().logit_rows_max),
       scheduler_(scheduler_options(engine.options(), options)),
       prefixes_(engine, budget, options.prefix_bytes, options.prefix_store),
+      embedder_(engine, [this] { return prefixes_.shrink(); }),
       next_id_(options.first_id) {
   if (options_.draft_engine) {
     draft_share_ = static_cast<double>(options_.draft_engine->step_weight_bytes().count) /
@@ -44,10 +46,15 @@ Bytes Runner::speculation_bytes(int64_t tokens) { return PromptLookup::bytes(tok
 Runner::~Runner() = default;
 
 Result<RequestId> Runner::submit(Request request, Listener& listener) {
+  if (!request.texts.empty()) return submit_texts(std::move(request), listener);
   const auto vocabulary = static_cast<int32_t>(engine_.model().network().vocabulary);
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t context = engine_.options().context;
   if (prompt == 0) return Error{Code::kInvalid, "the prompt is empty"};
+  if (engine_.model().network().sees_later) {
+    return Error{Code::kUnsupported,
+                 fmt::format("{} makes vectors of texts, and writes none", engine_.model().name())};
+  }
   if (prompt > context) {
     return Error{Code::kInvalid,
                  fmt::format("the prompt has {} tokens, the context holds {}", prompt, context)};
@@ -64,7 +71,7 @@ Result<RequestId> Runner::submit(Request request, Listener& listener) {
   const RequestId id = next_id_++;
   auto answer = std::make_unique<Answer>(id, std::move(request), listener, vocabulary);
   answer->submitted_ns = clock_.now_ns();
-  if (waiting_.empty() && active_.empty()) budget_.reset_peaks();
+  if (waiting_.empty() && active() == 0) budget_.reset_peaks();
   attributor_.begin(id);
   waiting_.push_back(std::move(answer));
   return id;
@@ -77,15 +84,18 @@ void Runner::cancel(RequestId id) {
   for (AnswerPtr& answer : active_) {
     if (answer->id == id) answer->cancelled = true;
   }
+  for (const auto& job : jobs_) {
+    if (job->id == id) job->cancelled = true;
+  }
 }
 
 bool Runner::step() {
   drop_ended();
   schedule();
-  if (active_.empty()) return false;
-  const bool ran = run_batch();
+  const bool ran = !active_.empty() && run_batch();
+  const bool read = read_texts();
   drop_ended();
-  return ran || !waiting_.empty();
+  return ran || read;
 }
 
 bool Runner::late(const Answer& answer) const {
@@ -115,6 +125,7 @@ void Runner::drop_ended() {
   const auto is_done = [](const AnswerPtr& answer) { return answer->done; };
   std::erase_if(waiting_, is_done);
   std::erase_if(active_, is_done);
+  drop_ended_texts();
 }
 
 // Lets every answer guess, and decides how much of it the next step runs. A step that reads a
@@ -125,8 +136,9 @@ void Runner::draft() {
   const EngineOptions& limits = engine_.options();
   std::vector<Proposal> proposals;
   for (const AnswerPtr& answer : active_) proposals.push_back(guess(*answer));
-  const int64_t rows = std::min(limits.logit_rows_max, limits.step_tokens_max) - active();
-  const std::vector<int64_t> lengths = draft_lengths(costs_, active(), proposals, rows);
+  const int64_t writers = std::ssize(active_);
+  const int64_t rows = std::min(limits.logit_rows_max, limits.step_tokens_max) - writers;
+  const std::vector<int64_t> lengths = draft_lengths(costs_, writers, proposals, rows);
   for (size_t i = 0; i < lengths.size(); ++i) {
     active_[i]->drafted = lengths[i];
     if (options_.draft_engine) ask_draft_model(*active_[i]);
@@ -187,7 +199,7 @@ bool Runner::run_batch() {
       return true;
     }
     if (stepped.error().code == Code::kOverBudget) {
-      if (prefixes_.shrink()) continue;
+      if (prefixes_.shrink() || embedder_.give_back()) continue;
       // Guesses give way first: nothing may end or wait because of them.
       bool drafted = false;
       for (Answer* answer : step.answers) {

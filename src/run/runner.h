@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "measure/measure.h"
 #include "plan/plan.h"
+#include "run/embedder.h"
 #include "run/engine.h"
 #include "run/prefix_cache.h"
 #include "run/sampler.h"
@@ -33,7 +34,10 @@
 namespace ration {
 
 struct Request {
-  std::vector<Token> prompt;  // not empty
+  std::vector<Token> prompt;  // not empty, unless there are texts
+  // In its place: texts whose vectors are wanted (embedder.h); nothing is written, and only
+  // deadline, key and load count of what follows.
+  std::vector<std::vector<Token>> texts{};
   SamplerOptions sampler;
   std::vector<std::string> stops;
   std::optional<int64_t> tokens_max;  // none: until the context is full
@@ -61,8 +65,9 @@ enum class FinishReason : uint8_t {
 
 struct Finish {
   FinishReason reason = FinishReason::kStop;
-  Bill bill;           // its stop_cause says which limit or end it was
-  std::string stop{};  // the stop string that was met, or ""
+  Bill bill;                                  // its stop_cause says which limit or end it was
+  std::string stop{};                         // the stop string that was met, or ""
+  std::vector<std::vector<float>> vectors{};  // of the request's texts, each of length 1
   std::optional<Error> error;
 };
 
@@ -114,8 +119,9 @@ class Runner {
          RunnerOptions options = {});
   ~Runner();
 
-  // Checks and queues. kInvalid: no prompt, bad sampler options, or a prompt longer than the
-  // context (both numbers are in the message). kOverBudget: the prompt can never fit the cache.
+  // Checks and queues. kInvalid: no prompt, bad sampler options, or a prompt or text longer than
+  // the context (both numbers are in the message). kOverBudget: the prompt can never fit the cache.
+  // kUnsupported: a prompt for an encoder, which writes nothing.
   // REQUIRES: the listener lives until its on_finish.
   Result<RequestId> submit(Request request, Listener& listener);
   // The answer ends at the next step(); unknown ids are ignored (it may have just finished).
@@ -128,7 +134,7 @@ class Runner {
   bool step();
 
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
-  int64_t active() const { return static_cast<int64_t>(active_.size()); }
+  int64_t active() const { return static_cast<int64_t>(active_.size() + jobs_.size()); }
   // Of the last step: how many answers took part.
   int64_t last_batch() const { return last_batch_; }
   const Scheduler& scheduler() const { return scheduler_; }
@@ -138,6 +144,7 @@ class Runner {
   using AnswerPtr = std::unique_ptr<Answer>;
 
   struct Step;
+  struct TextsJob;
 
   void drop_ended();
   std::vector<ScheduledAnswer> describe() const;
@@ -163,6 +170,14 @@ class Runner {
   bool late(const Answer& answer) const;
   void account(std::span<const StepItem> items, std::span<Answer* const> answers,
                double cpu_seconds);
+  // Texts whose vectors are wanted (runner_texts.cpp).
+  Result<RequestId> submit_texts(Request request, Listener& listener);
+  bool read_texts();
+  void account_texts(int64_t start_ns, double cpu_seconds);
+  TextsJob* job_of(uint64_t text);
+  void drop_ended_texts();
+  void finish_texts(TextsJob& job, FinishReason reason, std::string_view cause,
+                    std::optional<Error> error = std::nullopt);
   void finish(Answer& answer, FinishReason reason, std::string_view cause,
               std::optional<Error> error = std::nullopt);
 
@@ -176,6 +191,9 @@ class Runner {
   PrefixCache prefixes_;
   std::vector<AnswerPtr> waiting_;  // in order of arrival
   std::vector<AnswerPtr> active_;   // in order of arrival
+  Embedder embedder_;
+  std::vector<std::unique_ptr<TextsJob>> jobs_;  // in order of arrival
+  uint64_t next_text_ = 0;
   RequestId next_id_;
   int64_t last_batch_ = 0;
   double draft_share_ = 0;  // of a step of one token, what one of the draft model takes

@@ -31,6 +31,7 @@ bool wants(const Formats& formats, ActivationFormat format) {
 void add_formats(const Kernels& kernels, std::initializer_list<const Matrix*> matrices,
                  Formats& formats) {
   for (const Matrix* matrix : matrices) {
+    if (matrix->empty()) continue;
     formats.add(kernels.format_for(*matrix, Role::kPrompt));
     formats.add(kernels.format_for(*matrix, Role::kGenerated));
   }
@@ -52,8 +53,7 @@ Formats formats_of_network(const Kernels& kernels, const Network& network) {
     } else {
       const auto& experts = std::get<ExpertStage>(stage);
       add({&experts.router, &experts.gate, &experts.up, &experts.down});
-      if (!experts.shared_router.empty()) add({&experts.shared_router});
-      if (experts.shared_inner() == 0) continue;
+      add({&experts.shared_router});
       add({&experts.shared_gate, &experts.shared_up, &experts.shared_down});
     }
   }
@@ -139,10 +139,18 @@ RoleFormats formats_of(const Kernels& kernels, std::initializer_list<const Matri
   return formats;
 }
 
+void normalise(const Kernels& kernels, const Norm& norm, const float* x, int64_t n, float* out) {
+  if (norm.bias) {
+    kernels.layer_norm(x, norm.weight, norm.bias, norm.epsilon, n, out);
+  } else {
+    kernels.rms_norm(x, norm.weight, norm.epsilon, n, out);
+  }
+}
+
 void prepare_row(const Kernels& kernels, const float* x, const Norm& norm, int64_t cols,
                  const Formats& formats, const ActivationRows& rows, int64_t row, float* normed) {
   if (norm.present()) {
-    kernels.rms_norm(x, norm.weight, norm.epsilon, cols, normed);
+    normalise(kernels, norm, x, cols, normed);
     x = normed;
   }
   for (const ActivationFormat format : kFormats) {
@@ -176,7 +184,9 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
   gate = cut.floats(n * network.inner);
   up = cut.floats(n * network.inner);
   projected = cut.floats(n * network.width);
-  logits = cut.floats(options.logit_rows_max * network.vocabulary);
+  if (!network.output.weight.empty()) {
+    logits = cut.floats(options.logit_rows_max * network.vocabulary);
+  }
   for (const Rope& rope : network.ropes) {
     const auto pairs = static_cast<int64_t>(rope.frequencies.size());
     cosines.push_back(cut.floats(n * pairs));
@@ -199,7 +209,7 @@ int64_t Workspace::lay_out(const Network& network, const Kernels& kernels, int t
   }
   const int64_t group = network.heads / network.kv_heads;
   attend_rows = std::clamp<int64_t>(kAttendRows / group, 1, n) * group;
-  attend_slot_count = kAttendSlots * threads + 1;
+  attend_slot_count = (network.sees_later ? kAttendSlotsOfTexts : kAttendSlots) * threads + 1;
   attend_slots =
       cut.floats(attend_slot_count * attend_rows * (attend_columns_of(network.head_size) + 2));
   if (network.experts == 0) return cut.used();

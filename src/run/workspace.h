@@ -64,6 +64,9 @@ struct ExpertRoutes {
   float* slot_weights = nullptr;   // [n * used] by slot
 };
 
+// out[i] = norm(x)[i]; out may be x. REQUIRES: norm.present().
+void normalise(const Kernels& kernels, const Norm& norm, const float* x, int64_t n, float* out);
+
 // One row in each of the wanted formats, normalised first where there is a norm. x: [cols]; normed:
 // [cols], scratch.
 void prepare_row(const Kernels& kernels, const float* x, const Norm& norm, int64_t cols,
@@ -78,6 +81,7 @@ inline constexpr int64_t kPrivateTokens = 4;
 // Query rows attended together, at least one token's, and results a thread held at a time.
 inline constexpr int64_t kAttendRows = 64;
 inline constexpr int64_t kAttendSlots = 8;
+inline constexpr int64_t kAttendSlotsOfTexts = 64;  // where a step may hold many short texts
 
 // single-thread, except that workers use their own parts at once.
 class Workspace {

@@ -79,9 +79,10 @@ struct AttendArguments {
   const std::byte* const* blocks = nullptr;
   int64_t key_offset = 0;
   int64_t value_offset = 0;
-  int64_t position = 0;  // of the first token; each sees itself and what is before it
-  int64_t window = 0;    // sees itself and the window - 1 positions before; 0: everything
-  int64_t begin = 0;     // the segment: begin is a multiple of 32, at most kAttendSegment positions
+  int64_t position = 0;     // of the first token; each sees itself and what is before it
+  int64_t window = 0;       // sees itself and the window - 1 positions before; 0: everything
+  bool sees_later = false;  // every token sees all of the segment, whatever its position
+  int64_t begin = 0;  // the segment: begin is a multiple of 32, at most kAttendSegment positions
   int64_t end = 0;
   float scale = 1;    // scores = scale * q.k
   float softcap = 0;  // scores = softcap * tanh(scores / softcap) when positive
@@ -101,7 +102,7 @@ struct AttendRange {
 };
 constexpr AttendRange attend_range(const AttendArguments& a, int64_t token, int64_t block) {
   const int64_t start = block * kKvBlockTokens;
-  const int64_t end = a.position + token + 1;
+  const int64_t end = a.sees_later ? a.end : a.position + token + 1;
   const int64_t begin = a.window > 0 && end > a.window ? end - a.window : 0;
   const int64_t last = (end < a.end ? end : a.end) - start;
   return {begin > start ? begin - start : 0, last < kKvBlockTokens ? last : kKvBlockTokens};
@@ -161,6 +162,11 @@ struct Kernels {
   // out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; out may be x.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n, float* out);
 
+  // out[i] = (x[i] - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * weight[i] + bias[i]; out
+  // may be x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon,
+                     int64_t n, float* out);
+
   // x[i] += y[i]
   void (*add)(float* x, const float* y, int64_t n);
 
@@ -169,6 +175,9 @@ struct Kernels {
 
   // out[i] = gelu(gate[i]) * up[i] with the tanh approximation; out may be gate.
   void (*gelu_multiply)(const float* gate, const float* up, int64_t n, float* out);
+
+  // out[i] = x[i] / 2 * (1 + erf(x[i] / sqrt(2))); out may be x. Absolute error below 2e-6 |x|.
+  void (*gelu)(const float* x, int64_t n, float* out);
 
   // Rotates the first 2 * pairs numbers of one head in place by angles given as cosines and sines
   // [pairs]. interleaved: pair i is (2i, 2i+1); else (i, i + pairs), the "neox" order.

@@ -230,6 +230,9 @@ std::vector<VectorResult> vector_results(const Kernels& kernels) {
     results.push_back({function, std::move(out)});
   };
   with("rms_norm", [&](float* out) { kernels.rms_norm(out, y.data(), 1e-5f, kCount, out); });
+  with("layer_norm",
+       [&](float* out) { kernels.layer_norm(out, y.data(), x.data(), 1e-5f, kCount, out); });
+  with("erf gelu", [&](float* out) { kernels.gelu(out, kCount, out); });
   with("add", [&](float* out) { kernels.add(out, y.data(), kCount); });
   with("silu", [&](float* out) { kernels.silu_multiply(out, y.data(), kCount, out); });
   with("gelu", [&](float* out) { kernels.gelu_multiply(out, y.data(), kCount, out); });

@@ -82,7 +82,7 @@ struct Cache {
 // (when that is not 0: through a window). -> [tokens, heads, size]
 std::vector<float> attend(const Kernels& set, const Cache& cache, const std::vector<float>& query,
                           int64_t heads, int64_t begin, int64_t end, float softcap,
-                          int64_t tokens = 1) {
+                          int64_t tokens = 1, bool sees_later = false) {
   const int64_t columns = attend_columns_of(cache.head_size);
   const auto rows = static_cast<size_t>(tokens * heads);
   std::vector<float> out(rows * static_cast<size_t>(columns), 777.0f);
@@ -98,6 +98,7 @@ std::vector<float> attend(const Kernels& set, const Cache& cache, const std::vec
               .value_offset = cache.value_offset,
               .position = end - tokens,
               .window = begin > 0 ? end - begin : 0,
+              .sees_later = sees_later,
               .begin = std::max<int64_t>(begin - tokens + 1, 0) / 32 * 32,
               .end = end,
               .scale = 1 / std::sqrt(static_cast<float>(cache.head_size)),
@@ -165,6 +166,27 @@ TEST_P(Attend, equals_softmax_in_double) {
                 << "head size " << size << " heads " << heads << " " << begin << ".." << end;
           }
         }
+      }
+    }
+  }
+}
+
+TEST_P(Attend, where_later_tokens_are_seen_every_token_sees_all) {
+  Rng rng(6);
+  const int64_t size = 40, heads = 3;
+  for (const int64_t end : {1, 31, 32, 70}) {
+    const Cache cache(size, 96, rng);
+    const std::vector<float> query = samples::random_numbers(end * heads * size, rng);
+    const std::vector<float> found =
+        attend(*GetParam().kernels, cache, query, heads, 0, end, 0, end, /*sees_later=*/true);
+    for (int64_t t = 0; t < end; ++t) {
+      const auto first = query.begin() + t * heads * size;
+      const std::vector<double> wanted =
+          expected(cache, {first, first + heads * size}, heads, 0, end, 0);
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        ASSERT_NEAR(static_cast<double>(found[static_cast<size_t>(t * heads * size) + i]),
+                    wanted[i], 5e-6)
+            << "token " << t << " of " << end;
       }
     }
   }

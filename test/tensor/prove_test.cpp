@@ -81,6 +81,15 @@ TEST(Prove, finds_every_wrong_function_of_vectors) {
   EXPECT_NE(
       fault_with([](Kernels& k) { k.add = [](float*, const float*, int64_t) {}; }).find("add"),
       std::string::npos);
+  EXPECT_NE(fault_with([](Kernels& k) {
+              k.layer_norm = [](const float*, const float*, const float*, float, int64_t, float*) {
+              };
+            }).find("layer_norm"),
+            std::string::npos);
+  EXPECT_NE(fault_with([](Kernels& k) {
+              k.gelu = [](const float*, int64_t, float*) {};
+            }).find("erf gelu"),
+            std::string::npos);
   EXPECT_NE(fault_with([](Kernels& k) { k.silu_multiply = k.gelu_multiply; }).find("silu"),
             std::string::npos);
   EXPECT_NE(fault_with([](Kernels& k) { k.gelu_multiply = k.silu_multiply; }).find("gelu"),

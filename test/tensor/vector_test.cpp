@@ -39,6 +39,54 @@ TEST_P(Vector, rms_norm_divides_by_the_root_of_the_mean_square) {
   }
 }
 
+TEST_P(Vector, layer_norm_takes_the_mean_off_and_divides_by_the_deviation) {
+  Rng rng(5);
+  for (int64_t n : kLengths) {
+    std::vector<float> x = random_numbers(n, rng);
+    for (float& number : x) number = 3 * number + 7;  // a mean that must not be rounded away
+    const std::vector<float> weight = random_numbers(n, rng);
+    const std::vector<float> bias = random_numbers(n, rng);
+    double mean = 0, variance = 0;
+    for (float number : x) mean += static_cast<double>(number) / static_cast<double>(n);
+    for (float number : x) {
+      variance += std::pow(static_cast<double>(number) - mean, 2) / static_cast<double>(n);
+    }
+    std::vector<float> out(x.size() + 1, 99.0f);
+    GetParam().kernels->layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, n, out.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double normed = (static_cast<double>(x[i]) - mean) / std::sqrt(variance + 1e-5);
+      const double wanted = normed * static_cast<double>(weight[i]) + static_cast<double>(bias[i]);
+      ASSERT_NEAR(static_cast<double>(out[i]), wanted, 1e-5) << "length " << n;
+    }
+    EXPECT_EQ(out.back(), 99.0f);
+    std::vector<float> in_place = x;
+    GetParam().kernels->layer_norm(in_place.data(), weight.data(), bias.data(), 1e-5f, n,
+                                   in_place.data());
+    out.pop_back();
+    EXPECT_EQ(in_place, out);
+  }
+}
+
+TEST_P(Vector, gelu_equals_the_definition_by_erf) {
+  std::vector<float> x;
+  for (float number = -12; number < 12; number += 0.0371f) x.push_back(number);
+  for (float number : {-1e30f, -150.0f, 0.0f, 1e-6f, 150.0f, 1e30f}) x.push_back(number);
+  for (int64_t n : {int64_t{1}, int64_t{7}, static_cast<int64_t>(x.size())}) {
+    std::vector<float> out(x.size() + 1, 99.0f);
+    GetParam().kernels->gelu(x.data(), n, out.data());
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+      const double number = static_cast<double>(x[i]);
+      const double wanted = number / 2 * std::erfc(-number / std::sqrt(2.0));
+      ASSERT_NEAR(static_cast<double>(out[i]), wanted, 2e-6 * std::fabs(number)) << x[i];
+    }
+    EXPECT_EQ(out[static_cast<size_t>(n)], 99.0f);
+  }
+  std::vector<float> out(x.size());
+  GetParam().kernels->gelu(x.data(), static_cast<int64_t>(x.size()), out.data());
+  GetParam().kernels->gelu(x.data(), static_cast<int64_t>(x.size()), x.data());
+  EXPECT_EQ(x, out);
+}
+
 TEST_P(Vector, rms_norm_of_zeros_is_zero) {
   std::vector<float> x(64, 0.0f);
   const std::vector<float> weight(64, 2.0f);

@@ -21,6 +21,8 @@ constexpr std::array kFamilies{
     Family{"qwen3moe", load_qwen3moe, "Qwen3 with experts"},
     Family{"olmoe", load_olmoe, "OLMoE"},
     Family{"granitemoe", load_granitemoe, "Granite 3 with experts"},
+    Family{"bert", load_bert, "BERT: all-MiniLM, BGE, E5, GTE; for embeddings"},
+    Family{"nomic-bert", load_nomic_bert, "Nomic Embed; for embeddings"},
 };
 
 }  // namespace

@@ -34,5 +34,7 @@ Result<Network> load_qwen2moe(const Gguf& file);
 Result<Network> load_qwen3moe(const Gguf& file);
 Result<Network> load_olmoe(const Gguf& file);
 Result<Network> load_granitemoe(const Gguf& file);
+Result<Network> load_bert(const Gguf& file);
+Result<Network> load_nomic_bert(const Gguf& file);
 
 }  // namespace ration

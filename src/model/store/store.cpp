@@ -13,6 +13,7 @@
 #include "model/store/http.h"
 #include "model/store/hub.h"
 #include "model/store/ollama.h"
+#include "model/store/own_file.h"
 #include "model/store/pull.h"
 #include "model/store/quant.h"
 #include "model/store/reference.h"
@@ -37,30 +38,6 @@ std::vector<fs::path> user_catalogues(const fs::path& home) {
     files.push_back(fs::path(user) / ".config" / "ration" / "catalogue.toml");
   }
   return files;
-}
-
-Result<ResolvedModel> file_model(const fs::path& path, const std::string& name) {
-  std::error_code problem;
-  const fs::file_status status = fs::status(path, problem);
-  if (fs::is_regular_file(status)) {
-    ResolvedModel model{
-        .name = name, .reference = path.string(), .origin = Origin::kFile, .files = {path}};
-    model.bytes = Bytes{static_cast<int64_t>(fs::file_size(path, problem))};
-    return model;
-  }
-  if (fs::exists(status)) {
-    return Error{Code::kInvalid, fmt::format("{} is not a file", path.string())};
-  }
-  std::vector<std::string> neighbours;
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  for (fs::directory_iterator entry(folder, problem), end;
-       !problem && entry != end && neighbours.size() < 1000; entry.increment(problem)) {
-    if (entry->path().extension() == ".gguf")
-      neighbours.push_back(entry->path().filename().string());
-  }
-  const std::string hint = did_you_mean(path.filename().string(), neighbours);
-  return Error{Code::kNotFound, fmt::format("there is no file {}{}", path.string(),
-                                            hint.empty() ? "" : ", " + hint)};
 }
 
 // How a model that others keep is removed.
@@ -246,8 +223,10 @@ Result<std::optional<ResolvedModel>> Store::State::find_local(const Target& targ
       Result<std::optional<ResolvedModel>> theirs = find_in_ollama(ollama_folders(), target.name);
       if (!theirs || *theirs) return theirs;
       std::error_code problem;
-      if (fs::is_regular_file(target.name, problem))
+      if (fs::is_regular_file(target.name, problem) ||
+          fs::is_regular_file(fs::path(target.name) / "model.safetensors", problem)) {
         return found(file_model(target.name, target.name));
+      }
       return std::optional<ResolvedModel>();
     }
     default:
@@ -302,8 +281,11 @@ PullPlan Store::State::plan_without_network(const Target& target) const {
     file.url = target.source.url;
     if (file.sha256.empty()) file.sha256 = target.source.sha256;
   }
+  const std::vector<std::string>& members = target.source.pip.files;
+  if (!members.empty()) file.name = members.front();
   if (target.source.kind != Kind::kHub || !file.sha256.empty())
     plan.files.push_back(std::move(file));
+  for (size_t i = 1; i < members.size(); ++i) plan.files.push_back({.name = members[i]});
   return plan;
 }
 

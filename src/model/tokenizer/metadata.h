@@ -48,6 +48,8 @@ struct TokenizerMetadata {
   SpecialIds ids;                        // each inside the vocabulary
   std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
   std::optional<bool> lowercase, strip_accents;
+  // The "bert" family: as BERT's own tokenizer, where the tokenizers of GGUF files take short cuts.
+  std::optional<bool> wordpiece_exact;
   std::span<const std::byte> charsmap;  // precompiled normaliser of the "t5" family
 };
 

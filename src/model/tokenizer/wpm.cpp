@@ -2,6 +2,8 @@
 // with the longest tokens that fit from its front, or is unknown as a whole.
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "model/tokenizer/characters.h"
 #include "model/tokenizer/family.h"
@@ -19,6 +21,8 @@ bool is_ideograph(uint32_t code) {
          (code >= 0x2f800 && code <= 0x2fa1f);
 }
 
+constexpr int64_t kLettersMax = 100;
+
 std::vector<Token> plain_tokens(const Vocabulary& vocabulary) {
   std::vector<Token> tokens;
   for (Token token = 0; token < vocabulary.size(); ++token) {
@@ -33,7 +37,8 @@ class WpmTokenizer final : public FamilyTokenizer {
       : FamilyTokenizer(std::move(vocabulary), std::move(options)),
         trie_(this->vocabulary(), plain_tokens(this->vocabulary())),
         lowercase_(metadata.lowercase.value_or(true)),
-        strips_accents_(metadata.strip_accents.value_or(lowercase_)) {
+        strips_accents_(metadata.strip_accents.value_or(lowercase_)),
+        exact_(metadata.wordpiece_exact.value_or(false)) {
     this->vocabulary().drop_index();
     this->vocabulary().texts().shrink();
   }
@@ -46,12 +51,21 @@ class WpmTokenizer final : public FamilyTokenizer {
   }
 
  private:
-  // word: begins with the escaped space; emptied but for that.
+  // word: begins with the escaped space.
+  void put_letter(uint32_t code, std::string& word, std::vector<Token>& out) const;
+  // Empties the word but for that.
   void put_word(std::string& word, std::vector<Token>& out) const;
+  // BERT's own tokenizer spells no word of more than 100 letters.
+  bool too_long(std::string_view word) const {
+    if (!exact_ || word.size() <= kLettersMax + kEscapedSpace.size()) return false;
+    const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
+    return std::ranges::count_if(word.substr(kEscapedSpace.size()), begins) > kLettersMax;
+  }
 
   TokenTrie trie_;
   bool lowercase_;
   bool strips_accents_;
+  bool exact_;
 };
 
 void WpmTokenizer::encode_text(std::string_view text, bool, std::vector<Token>& out) const {
@@ -59,27 +73,36 @@ void WpmTokenizer::encode_text(std::string_view text, bool, std::vector<Token>& 
   while (!text.empty()) {
     const LenientCodePoint point = read_lenient(text);
     text.remove_prefix(point.bytes);
-    const uint32_t code = strips_accents_ ? base_letter(point.code) : point.code;
-    const uint16_t flags = char_flags(code);
-    if ((flags & kSpace) != 0) {
-      put_word(word, out);
-      continue;
+    if (!strips_accents_) {
+      put_letter(point.code, word, out);
+    } else if (!exact_) {
+      put_letter(base_letter(point.code), word, out);
+    } else {
+      const Decomposition letters = decompose(point.code);
+      for (size_t i = 0; i < letters.count; ++i) put_letter(letters.parts[i], word, out);
     }
-    if (code == 0 || code == 0xfffd || (flags & kOther) != 0) continue;
-    if (strips_accents_ && (flags & kMark) != 0) continue;
-    const bool alone = (flags & kPunctuation) != 0 || (code < 0x7f && (flags & kSymbol) != 0) ||
-                       is_ideograph(code);
-    if (alone) put_word(word, out);
-    append_code_point(word, lowercase_ ? lower_case(code) : code);
-    if (alone) put_word(word, out);
   }
   put_word(word, out);
+}
+
+void WpmTokenizer::put_letter(uint32_t code, std::string& word, std::vector<Token>& out) const {
+  const uint16_t flags = char_flags(code);
+  const bool line = code == '\t' || code == '\n' || code == '\r';
+  if (exact_ && (flags & kOther) != 0 && !line) return;  // \v and \f are no spaces then
+  if ((flags & kSpace) != 0) return put_word(word, out);
+  if (code == 0 || code == 0xfffd || (flags & kOther) != 0) return;
+  if (strips_accents_ && (exact_ ? is_nonspacing_mark(code) : (flags & kMark) != 0)) return;
+  const bool alone =
+      (flags & kPunctuation) != 0 || (code < 0x7f && (flags & kSymbol) != 0) || is_ideograph(code);
+  if (alone) put_word(word, out);
+  append_code_point(word, lowercase_ ? lower_case(code) : code);
+  if (alone) put_word(word, out);
 }
 
 void WpmTokenizer::put_word(std::string& word, std::vector<Token>& out) const {
   if (word.size() == kEscapedSpace.size()) return;
   const size_t before = out.size();
-  for (size_t at = 0; at < word.size();) {
+  for (size_t at = too_long(word) ? word.size() : 0; at < word.size();) {
     size_t longest = 0;
     Token found = kNoToken;
     trie_.walk(std::string_view(word).substr(at), [&](size_t length, Token token) {

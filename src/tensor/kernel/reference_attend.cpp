@@ -59,7 +59,7 @@ void attend_row(const AttendArguments& a, int64_t row) {
   const float* query = a.query + token * a.query_stride + row % a.heads * a.head_size;
   const int64_t columns = attend_columns_of(a.head_size);
   const int64_t begin = std::max(a.begin, a.window > 0 ? a.position + token + 1 - a.window : 0);
-  const int64_t end = std::min(a.end, a.position + token + 1);
+  const int64_t end = a.sees_later ? a.end : std::min(a.end, a.position + token + 1);
   std::array<double, kAttendSegment> weights;
   double largest = -INFINITY;
   for (int64_t p = begin; p < end; ++p) {

@@ -18,6 +18,25 @@ void rms_norm(const float* x, const float* weight, float epsilon, int64_t n, flo
   }
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t n,
+                float* out) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+  const double mean = sum / static_cast<double>(n);
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double off = static_cast<double>(x[i]) - mean;
+    squares += off * off;
+  }
+  const double variance = squares / static_cast<double>(n);
+  const double factor = 1 / std::sqrt(variance + static_cast<double>(epsilon));
+  for (int64_t i = 0; i < n; ++i) {
+    const double normed = (static_cast<double>(x[i]) - mean) * factor;
+    out[i] =
+        static_cast<float>(normed * static_cast<double>(weight[i]) + static_cast<double>(bias[i]));
+  }
+}
+
 void add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
@@ -35,6 +54,13 @@ void gelu_multiply(const float* gate, const float* up, int64_t n, float* out) {
     const double x = static_cast<double>(gate[i]);
     const double gelu = 0.5 * x * (1 + std::tanh(root * (x + 0.044715 * x * x * x)));
     out[i] = static_cast<float>(gelu * static_cast<double>(up[i]));
+  }
+}
+
+void gelu(const float* x, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double a = static_cast<double>(x[i]);
+    out[i] = static_cast<float>(a / 2 * std::erfc(-a / std::sqrt(2.0)));
   }
 }
 
@@ -87,9 +113,11 @@ const Kernels kReferenceKernels{
     .matmul = reference::matmul,
     .screen = reference::matmul,  // no bound is tighter
     .rms_norm = reference::rms_norm,
+    .layer_norm = reference::layer_norm,
     .add = reference::add,
     .silu_multiply = reference::silu_multiply,
     .gelu_multiply = reference::gelu_multiply,
+    .gelu = reference::gelu,
     .rotate = reference::rotate,
     .to_f16 = reference::to_f16,
     .attend = reference::attend,

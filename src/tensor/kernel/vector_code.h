@@ -84,6 +84,41 @@ void rms_norm(const float* x, const float* weight, float epsilon, int64_t n, flo
   map2<L>(x, weight, n, out, [factor](F a, F b) { return L::mul(L::mul(a, factor), b); });
 }
 
+// Sum of function(x[i]), in two running sums.
+template <class L, class Function>
+float sum_of(const float* x, int64_t n, Function function) {
+  typename L::F sums[2] = {L::zero(), L::zero()};
+  int64_t i = 0;
+  for (int turn = 0; i + L::kLanes <= n; i += L::kLanes, turn ^= 1) {
+    sums[turn] = L::add(sums[turn], function(L::load(x + i)));
+  }
+  float total = L::sum(L::add(sums[0], sums[1]));
+  for (; i < n; ++i) {
+    float lanes[L::kLanes];  // one number in all of them
+    L::store(lanes, function(L::set(x[i])));
+    total += lanes[0];
+  }
+  return total;
+}
+
+template <class L>
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t n,
+                float* out) {
+  using F = typename L::F;
+  const auto count = static_cast<float>(n);
+  const F mean = L::set(sum_of<L>(x, n, [](F a) { return a; }) / count);
+  const float variance = sum_of<L>(x, n,
+                                   [mean](F a) {
+                                     const F off = L::sub(a, mean);
+                                     return L::mul(off, off);
+                                   }) /
+                         count;
+  const F factor = L::set(1 / __builtin_sqrtf(variance + epsilon));
+  map2<L>(x, weight, n, out,
+          [mean, factor](F a, F b) { return L::mul(L::mul(L::sub(a, mean), factor), b); });
+  map2<L>(out, bias, n, out, [](F a, F b) { return L::add(a, b); });
+}
+
 template <class L>
 void add(float* x, const float* y, int64_t n) {
   map2<L>(x, y, n, x, [](typename L::F a, typename L::F b) { return L::add(a, b); });
@@ -103,6 +138,26 @@ void gelu_multiply(const float* gate, const float* up, int64_t n, float* out) {
     const F inner = L::fma(L::mul(x, x), L::set(0.044715f), L::set(1));
     const F twice_u = L::mul(L::mul(x, L::set(1.5957691216f)), inner);  // 2 sqrt(2 / pi)
     return L::mul(sigmoid_weighted<L>(x, twice_u), y);
+  });
+}
+
+// 1 - erf(z) = (1 + a1 z + ... + a6 z^6)^-16 for z >= 0, off by at most 3e-7: Abramowitz and Stegun
+// 1964, "Handbook of Mathematical Functions", 7.1.28. So with z = |x| / sqrt(2)
+// x / 2 (1 + erf(x / sqrt(2))) = max(x, 0) - |x| / 2 (1 - erf(z)).
+template <class L>
+void gelu(const float* x, int64_t n, float* out) {
+  using F = typename L::F;
+  map2<L>(x, x, n, out, [](F a, F) {
+    const F size = L::abs(a);
+    const F z = L::mul(size, L::set(0.70710678f));
+    F series = L::set(0.0000430638f);
+    for (float term :
+         {0.0002765672f, 0.0001520143f, 0.0092705272f, 0.0422820123f, 0.0705230784f, 1.0f}) {
+      series = L::fma(series, z, L::set(term));
+    }
+    for (int i = 0; i < 4; ++i) series = L::mul(series, series);
+    const F half = L::mul(size, L::set(0.5f));
+    return L::sub(L::max(a, L::zero()), L::div(half, series));
   });
 }
 

