@@ -133,7 +133,7 @@ Result<int> run_embed(const Settings& settings) {
   const Result<std::vector<std::string>> texts = read_texts(settings);
   if (!texts) return texts.error();
   if (texts->empty()) return Error{Code::kInvalid, "there is no text"};
-  Result<std::unique_ptr<Session>> session = Session::open(settings, {});
+  Result<std::unique_ptr<Session>> session = Session::open(settings, {.encoders = true});
   if (!session) return session.error();
   if (!settings.quiet) note("ration: " + (*session)->summary());
   EmbedJob job(**session, settings);

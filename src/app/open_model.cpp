@@ -98,7 +98,9 @@ MemoryNeeds with_guesses(MemoryNeeds memory, int64_t context) {
 
 // Of an encoder the length of a text is known, and little else is to be weighed.
 EngineOptions encoder_engine(const Network& network, const Settings& settings) {
-  EngineOptions options = encoder_options(network, settings.context);
+  // Said for models that write, a longer context means nothing here.
+  const int64_t context = std::min(settings.context, network.context_trained);
+  EngineOptions options = encoder_options(network, context);
   options.kv_type = settings.kv;
   return options;
 }
@@ -268,14 +270,14 @@ Result<Bytes> bytes_beside_others(const Host& host, const ResolvedModel& resolve
                                    .tables = (*tokenizer)->bytes()},
                                   settings, needs);
   MemoryNeeds memory = memory_needs(host, *network, settings, needs, most, Bytes{0});
+  if (network->sees_later) {
+    return model.weights + model.tables + encoder_bytes(host, *network, settings) + memory.slack;
+  }
   if (settings.context > model.context_max) {
     return Error{Code::kInvalid,
                  fmt::format("found a context of {} tokens, wanted at most {}: {} was made for no "
                              "more",
                              settings.context, model.context_max, model.name)};
-  }
-  if (network->sees_later) {
-    return model.weights + model.tables + encoder_bytes(host, *network, settings) + memory.slack;
   }
   const int64_t context = settings.context > 0 ? settings.context : model.context_max;
   const int64_t step = std::max(memory.step_tokens_max, needs.sequences);
@@ -302,6 +304,11 @@ Status OpenModel::open(const ResolvedModel& resolved, const Settings& settings,
   if (!loaded) return loaded.error();
   model = std::move(*loaded);
   name = resolved.origin == Origin::kFile ? model->name() : resolved.name;
+  if (model->network().sees_later && !needs.encoders) {
+    return Error{
+        Code::kUnsupported,
+        fmt::format("{} makes vectors of texts, and writes none: 'ration embed' uses it", name)};
+  }
 
   if (Status drafts = load_draft(settings, place); !drafts) return drafts;
   if (settings.kv == KvType::kInt8 && !settings.quiet && has_key_biases(*model)) {

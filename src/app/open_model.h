@@ -17,6 +17,7 @@ struct SessionNeeds {
   int64_t logit_rows = 1;
   bool speculates = false;  // unless the settings say no
   int64_t context_max = 0;  // where --context says nothing, no more than this; 0: what fits
+  bool encoders = false;    // one that writes nothing will do
 };
 
 // Where a model is opened.

@@ -56,7 +56,7 @@ ConfigModel wanted_by(const std::string& name, const Config& config) {
 
 // An engine's name for who named none.
 std::string own_name(const ResolvedModel& resolved) {
-  return resolved.origin == Origin::kFile ? resolved.files.front().stem().string() : resolved.name;
+  return resolved.origin == Origin::kFile ? model_name(resolved.files.front()) : resolved.name;
 }
 
 }  // namespace
@@ -132,7 +132,8 @@ Status ServedModels::check_names() const {
 SessionNeeds ServedModels::needs() const {
   return {.sequences = settings_.sequences_max,
           .speculates = true,
-          .context_max = served_.size() > 1 ? kContext : 0};
+          .context_max = served_.size() > 1 ? kContext : 0,
+          .encoders = true};
 }
 
 // What each takes, and what they may take together.

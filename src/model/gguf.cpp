@@ -22,6 +22,11 @@ std::string part_suffix(int64_t number, int64_t count) {
 
 }  // namespace
 
+std::string model_name(const fs::path& path) {
+  if (path.extension() != ".safetensors") return path.stem().string();
+  return fs::absolute(path).lexically_normal().parent_path().filename().string();
+}
+
 Error Gguf::error(std::string_view message, Code code) const {
   return {code, fmt::format("{}: {}", path().string(), message)};
 }

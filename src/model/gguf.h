@@ -71,6 +71,10 @@ struct GgufTensor {
 
 struct GgufHeader;
 
+// What a model is called by its file: the name without folder and ending; of safetensors, the
+// folder's.
+std::string model_name(const std::filesystem::path& path);
+
 // shared-const after open().
 class Gguf {
  public:

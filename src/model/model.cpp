@@ -29,12 +29,6 @@ Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& pa
   return std::shared_ptr<const Model>(std::move(model));
 }
 
-std::string Model::name() const {
-  const std::filesystem::path& path = file_.path();
-  if (path.extension() != ".safetensors") return path.stem().string();
-  return std::filesystem::absolute(path).parent_path().filename().string();
-}
-
 Status Model::pack(const Packing& packing) {
   if (packing.path.empty() || !PackedWeights::has_matrices(network_)) return {};
   Result<PackedWeights> packed = PackedWeights::open(packing.path, file_, network_);

@@ -66,8 +66,7 @@ class Model {
     return tokenizer_->encode(text, {.add_special = true});
   }
 
-  // The file's name without folder and ending; of safetensors, the folder's.
-  std::string name() const;
+  std::string name() const { return model_name(file_.path()); }
 
  private:
   Model(Gguf file, Network network) : file_(std::move(file)), network_(std::move(network)) {}

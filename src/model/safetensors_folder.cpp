@@ -259,7 +259,7 @@ Status Import::read_config() {
   }
   positions_ = config.number("max_position_embeddings", 512);
   writer_.text("general.architecture", "bert");
-  writer_.text("general.name", fs::absolute(folder_).lexically_normal().filename().string());
+  writer_.text("general.name", model_name(folder_ / "model.safetensors"));
   writer_.number("bert.embedding_length", config.number("hidden_size"));
   writer_.number("bert.block_count", config.number("num_hidden_layers"));
   writer_.number("bert.feed_forward_length", config.number("intermediate_size"));

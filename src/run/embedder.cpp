@@ -172,8 +172,12 @@ void Embedder::count_states(Text& text, std::span<const float> states, int64_t f
 std::vector<float> Embedder::vector_of(const Text& text) const {
   double squares = 0;
   for (const double number : text.sum) squares += number * number;
-  const double factor = squares > 0 ? 1 / std::sqrt(squares) : 0;
   std::vector<float> vector;
+  if (!(squares > 0 && std::isfinite(squares))) {  // a broken model's states may be no numbers
+    vector.resize(text.sum.size());
+    return vector;
+  }
+  const double factor = 1 / std::sqrt(squares);
   vector.reserve(text.sum.size());
   for (const double number : text.sum) vector.push_back(static_cast<float>(number * factor));
   return vector;

@@ -11,6 +11,7 @@
 #include "measure/measure.h"
 #include "run/run.h"
 #include "serve/api_error.h"
+#include "serve/ask.h"
 
 namespace ration {
 
@@ -54,7 +55,8 @@ struct AnswerChoice {
   std::vector<ToolCall> calls;
   std::vector<TokenReport> tokens;  // when they are wanted
   Ending ending = Ending::kEnd;
-  std::string stop;  // the stop string that was met, or ""
+  std::string stop;                         // the stop string that was met, or ""
+  std::vector<std::vector<float>> vectors;  // of texts, where those are wanted
 
   void add(const AnswerPart& part);
 };
@@ -71,6 +73,7 @@ struct AnswerHead {
   bool unloads = false;             // nothing is asked but that the model may go
   std::string repeated_json;        // members of an object that the answer repeats, or ""
   std::vector<std::string> echoes;  // of each prompt, when its text comes first; else empty
+  AskedVectors vectors{};
 };
 
 // Writes one answer in the words of a protocol: either whole() alone, or start(), piece()... and

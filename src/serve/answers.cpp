@@ -201,6 +201,7 @@ void Answers::end_voice(Answer& answer, size_t index, const Finish& finish, std:
   voice.done = true;
   voice.choice.ending = ending_of(finish, voice.parser.has_calls());
   voice.choice.stop = finish.stop;
+  voice.choice.vectors = finish.vectors;
   --answer.open;
   if (answer.bill) {
     add_bill(*answer.bill, finish.bill);

@@ -36,6 +36,17 @@ struct AskedThinking {
 // What a plain completion continues.
 using AskedPrompt = std::variant<std::string, std::vector<Token>>;
 
+// How the vectors of texts are wanted.
+struct AskedVectors {
+  bool truncates = false;  // of a text that is too long, the beginning is read; else it is refused
+  std::optional<int64_t> dimensions{};  // so many of the first numbers; none: all
+  bool base64 = false;
+  // Of a rerank:
+  std::optional<int64_t> top_n{};
+  bool returns_documents = false;
+  std::vector<std::string> documents{};  // that the answer repeats; empty: none
+};
+
 struct Ask {
   std::string model;  // "" when absent
   // Either a conversation ...
@@ -45,7 +56,8 @@ struct Ask {
   AskedThinking thinking;
   // ... or texts to continue.
   std::vector<AskedPrompt> prompts;
-  bool echo = false;  // the prompt's text comes first in its answer
+  bool echo = false;                      // the prompt's text comes first in its answer
+  std::optional<AskedVectors> vectors{};  // nothing is continued: the texts' vectors are wanted
 
   SamplerOptions sampler;
   std::optional<uint64_t> seed;

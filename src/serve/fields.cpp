@@ -371,7 +371,7 @@ std::variant<Ask, ApiError> finish_reading(Reading& reading) {
     return ApiError{.code = "invalid_value", .message = checked.error().message};
   }
   const auto prompts = static_cast<int64_t>(std::max<size_t>(1, ask.prompts.size()));
-  if (prompts * ask.choices > kChoicesMax) {
+  if (!ask.vectors && prompts * ask.choices > kChoicesMax) {
     return *conflict("n", fmt::format("found {} choices of {} prompts, wanted at most {} answers",
                                       ask.choices, prompts, kChoicesMax));
   }

@@ -61,6 +61,7 @@ ModelCard make_card(std::vector<std::string> names, const Gguf& file, const Netw
                  .width = network.width,
                  .vocabulary = network.vocabulary};
   const ChatTraits traits = chat_traits(card.template_source);
+  card.writes = !network.sees_later;
   card.knows_calls = traits.knows_calls;
   card.thinks = traits.thinks();
   return card;

@@ -30,6 +30,7 @@ struct ModelCard {
   int64_t context_trained = 0;
   int64_t width = 0;
   int64_t vocabulary = 0;
+  bool writes = true;  // false: an encoder, for vectors alone
   bool knows_calls = false;
   bool thinks = false;
 };

@@ -92,7 +92,7 @@ Status ModelPool::load_first() {
     const Entry& first = entries_.front();
     if (!first.in) return first.problem;
     const Model& model = first.in->loaded->model();
-    if (size() == 1 && !model.chat_template()) {
+    if (size() == 1 && !model.chat_template() && !model.network().sees_later) {
       return Error{Code::kUnsupported, fmt::format("{} cannot be served for chat: {}", model.name(),
                                                    model.template_problem())};
     }

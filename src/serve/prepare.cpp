@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "serve/fields.h"
+#include "serve/prepare_texts.h"
 
 namespace ration {
 namespace {
@@ -107,8 +108,6 @@ Prepared whole_reply(std::variant<std::string, ApiError> reply) {
   if (ApiError* error = std::get_if<ApiError>(&reply)) return std::move(*error);
   return std::move(std::get<std::string>(reply));
 }
-
-using Prompts = std::vector<std::vector<Token>>;
 
 std::variant<Prompts, ApiError> prompt_of_chat(Ask& ask, const ServedModel& served) {
   if (std::optional<ApiError> refused = apply_traits(served.traits, ask)) return *refused;
@@ -334,8 +333,10 @@ Prepared Preparer::answer_of(const Job& job) {
     if (auto refused = check_key(ask, *job.caller, served)) return std::move(*refused);
   }
   const bool chats = !ask.messages_json.empty();
-  std::variant<Prompts, ApiError> made =
-      chats ? prompt_of_chat(ask, served) : prompts_of_text(ask, served);
+  if (auto refused = check_kind(ask, served)) return std::move(*refused);
+  std::variant<Prompts, ApiError> made = ask.vectors ? texts_to_embed(ask, served)
+                                         : chats     ? prompt_of_chat(ask, served)
+                                                     : prompts_of_text(ask, served);
   if (ApiError* error = std::get_if<ApiError>(&made)) return std::move(*error);
   const Prompts& prompts = std::get<Prompts>(made);
   int64_t prompt_tokens = 0;
@@ -356,9 +357,11 @@ Prepared Preparer::answer_of(const Job& job) {
                    .logprobs = ask.logprobs,
                    .unloads = prompts.empty() && ask.keep_alive == Millis{0},
                    .repeated_json = std::move(ask.repeated_json),
-                   .echoes = echoes_of(ask, prompts, served)};
+                   .echoes = echoes_of(ask, prompts, served),
+                   .vectors = ask.vectors.value_or(AskedVectors{})};
   const uint64_t seed = ask.seed.value_or(rng_.next());
-  prepared.requests = requests_of(ask, prompts, prepared.output, served, seed);
+  prepared.requests = ask.vectors ? request_of_texts(ask, std::move(std::get<Prompts>(made)))
+                                  : requests_of(ask, prompts, prepared.output, served, seed);
   prepared.head.choices = static_cast<int64_t>(prepared.requests.size());
   return prepared;
 }

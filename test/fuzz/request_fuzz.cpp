@@ -18,7 +18,8 @@ namespace {
 constexpr int32_t kVocabulary = 1000;
 
 const std::array kFaces{&kOpenAiChat,      &kOpenAiText, &kAnthropicMessages, &kAnthropicCount,
-                        &kOpenAiResponses, &kOllamaChat, &kOllamaGenerate};
+                        &kOpenAiResponses, &kOllamaChat, &kOllamaGenerate,    &kOpenAiEmbeddings,
+                        &kOllamaEmbed,     &kRerank};
 
 void check_refusal(const Face& face, const ApiError& error) {
   CHECK(error.status == 400 && !error.code.empty() && !error.message.empty());
@@ -47,7 +48,8 @@ void check_ask(const Ask& ask) {
   CHECK(!ask.tokens_max || *ask.tokens_max >= 1);
   CHECK(!ask.deadline || ask.deadline->count >= 0);
   CHECK(ask.choices >= 1);
-  CHECK(ask.choices * static_cast<int64_t>(std::max<size_t>(1, ask.prompts.size())) <= kChoicesMax);
+  const auto prompts = static_cast<int64_t>(std::max<size_t>(1, ask.prompts.size()));
+  CHECK(ask.choices * prompts <= kChoicesMax || (ask.vectors && prompts <= 2048));
   for (const AskedPrompt& prompt : ask.prompts) {
     const auto* tokens = std::get_if<std::vector<Token>>(&prompt);
     if (tokens == nullptr) continue;

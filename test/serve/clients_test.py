@@ -39,8 +39,8 @@ class Server:
 
     def __init__(self, model, *words):
         self.process = subprocess.Popen(
-            [RATION, "serve", model, "--port", "0", "--threads", "1", "--context", "512",
-             *map(str, words)],
+            [RATION, "serve", model, "--port", "0", "--threads", "1",
+             *(map(str, words) if words else ("--context", "512"))],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         found = re.search(r"answers at (http://\S+)/v1", self.process.stdout.readline())
         assert found, "the server did not start"
@@ -67,6 +67,39 @@ class Clients(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.server.stop()
+
+
+class Vectors(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(TINY / "bert", "--context", 64)
+        cls.text = json.loads((TINY / "bert.json").read_text())["texts"][1]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def test_openai_and_ollama_get_the_same_vectors(self):
+        client = openai.OpenAI(base_url=self.server.url + "/v1", api_key="none", max_retries=0)
+        self.addCleanup(client.close)
+        texts = [self.text["text"], "a dog"]
+        coded = client.embeddings.create(model="bert", input=texts)  # base64 unless told otherwise
+        plain = client.embeddings.create(model="bert", input=texts, encoding_format="float")
+        self.assertEqual([len(one.embedding) for one in coded.data], [24, 24])
+        for a, b in zip(coded.data, plain.data, strict=True):
+            for x, y in zip(a.embedding, b.embedding, strict=True):
+                self.assertAlmostEqual(x, y, places=7)
+        self.assertGreaterEqual(plain.usage.prompt_tokens, len(self.text["ids"]))
+        theirs = ollama.Client(host=self.server.url).embed(model="bert", input=texts)
+        for a, b in zip(theirs.embeddings, plain.data, strict=True):
+            self.assertEqual(list(a), b.embedding)
+        with self.assertRaises(openai.BadRequestError) as refused:
+            client.embeddings.create(model="bert", input="cat " * 100)
+        self.assertEqual(refused.exception.code, "context_length_exceeded")
+        self.assertEqual(len(ollama.Client(host=self.server.url).embed(
+            model="bert", input="cat " * 100).embeddings), 1)
+        old = ollama.Client(host=self.server.url).embeddings(model="bert", prompt="a dog")
+        self.assertEqual(list(old.embedding), list(theirs.embeddings[1]))
 
 
 class OpenAi(Clients):

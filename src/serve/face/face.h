@@ -68,6 +68,10 @@ extern const Face kOllamaPage;  // GET: only its errors
 extern const Face kOllamaChat;
 extern const Face kOllamaGenerate;
 extern const Face kOllamaShow;
+extern const Face kOpenAiEmbeddings;
+extern const Face kRerank;
+extern const Face kOllamaEmbed;
+extern const Face kOllamaEmbeddings;
 extern const Face kTokenize;
 extern const Face kDetokenize;
 extern const Face kApplyTemplate;

@@ -68,11 +68,6 @@ constexpr std::array<std::string_view, 18> kOptionsRefused{
     "use_mlock", "low_vram",  "f16_kv",   "vocab_only",   "logits_all",   "numa",
     "tfs_z",     "typical_p", "mirostat", "mirostat_tau", "mirostat_eta", "penalize_newline"};
 
-Problem read_options(std::string_view param, const Json& value, Reading& reading) {
-  if (!value.is_object()) return wrong(param, value, "an object");
-  return read_fields(value, fmt::format("{}.", param), {kOptions}, kOptionsRefused, reading);
-}
-
 // ----------------------------------------------------------------------------------------- fields
 
 Problem read_format(std::string_view param, const Json& value, Reading&) {
@@ -102,7 +97,7 @@ constexpr std::array kOllamaFields{
     Field{"model", [](auto p, auto& v, auto& r) { return read_common("model", p, v, r); }},
     Field{"stream", [](auto p, auto& v, auto& r) { return read_common("stream", p, v, r); }},
     Field{"ration", [](auto p, auto& v, auto& r) { return read_common("ration", p, v, r); }},
-    Field{"options", read_options},
+    Field{"options", read_ollama_options},
     Field{"keep_alive", read_keep_alive},
     Field{"format", read_format},
     Field{"think", read_think},
@@ -185,6 +180,11 @@ std::variant<Ask, ApiError> read_ollama(std::string_view body, const AskDefaults
 }
 
 }  // namespace
+
+Problem read_ollama_options(std::string_view param, const Json& value, Reading& reading) {
+  if (!value.is_object()) return wrong(param, value, "an object");
+  return read_fields(value, fmt::format("{}.", param), {kOptions}, kOptionsRefused, reading);
+}
 
 const Face kOllamaChat{
     .error = ollama_error,

@@ -8,11 +8,15 @@
 
 #include "serve/answer.h"
 #include "serve/api_error.h"
+#include "serve/fields.h"
 
 namespace ration {
 
 // {"error": "...", "code", "param"}
 std::string ollama_error(const ApiError& error);
+
+// Its options: sampling, num_ctx.
+Problem read_ollama_options(std::string_view param, const Json& value, Reading& reading);
 
 // "2026-01-31T12:00:00Z"
 std::string ollama_time(int64_t unix_seconds);

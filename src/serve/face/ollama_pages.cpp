@@ -62,7 +62,7 @@ std::variant<std::string, ApiError> show(std::string_view body, std::span<const 
   const ModelCard& card = std::get<const ModelView*>(found)->card;
   std::string words;
   append_json_string(words, card.template_source);
-  std::string capabilities = "\"completion\"";
+  std::string capabilities = card.writes ? "\"completion\"" : "\"embedding\"";
   if (card.knows_calls) capabilities += ",\"tools\"";
   if (card.thinks) capabilities += ",\"thinking\"";
   return fmt::format(
