@@ -206,6 +206,8 @@ def main():
         left = {kind: value for kind, value in soak.metrics().items()
                 if kind in ("kv", "prefix", "io") and value > 0}
         peak = resident(server.process.pid)["VmHWM"]
+    if server.process.returncode != 130:  # as after Ctrl-C; a sanitizer that found something: 66
+        soak.fault(f"the server ended with {server.process.returncode}")
     growth, early = growth_of(sizes)
     result = {"minutes": options.minutes, "models": names, "counts": soak.counts,
               "faults": soak.faults[:20], "faults_count": len(soak.faults), "left_bytes": left,
