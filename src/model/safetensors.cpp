@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "model/gguf_reader.h"
 
 namespace ration {
@@ -143,7 +144,7 @@ Result<std::vector<GgufTensor>> read_safetensors(std::span<const std::byte> file
     return broken(fmt::format("header: found more than {} tensors", kColonsMax / 4));
   }
   const Result<Json> header = parse_json(*text, /*depth_max=*/4);
-  if (!header) return broken("header: " + header.error().message);
+  if (!header) return broken("header: " + to_valid_utf8(header.error().message));
   if (!header->is_object()) return broken("header: found no object");
   const std::span<const std::byte> data = file.subspan(sizeof(uint64_t) + text->size());
   std::vector<GgufTensor> tensors;

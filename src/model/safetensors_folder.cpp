@@ -94,7 +94,9 @@ class ConfigFile {
     if (!text && text.error().code == Code::kNotFound) return std::optional<ConfigFile>();
     if (!text) return text.error();
     Result<Json> json = parse_json(*text, kConfigDepth);
-    if (!json) return Error{Code::kCorrupt, fmt::format("{}: {}", name, json.error().message)};
+    if (!json)
+      return Error{Code::kCorrupt,
+                   fmt::format("{}: {}", name, to_valid_utf8(json.error().message))};
     return std::optional(ConfigFile(std::string(name), std::move(*json)));
   }
 
