@@ -17,11 +17,12 @@ namespace {
 
 constexpr int64_t kOwnFiles = 64;  // that are open beside connections
 
-std::string try_line(const std::string& url, bool with_key) {
-  return fmt::format(
-      "ration: try: curl {}{}/v1/chat/completions -d "
-      "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'",
-      with_key ? "-H 'Authorization: Bearer YOUR_KEY' " : "", url);
+std::string try_line(const std::string& url, bool writes, bool with_key) {
+  const std::string_view call =
+      writes ? R"(/v1/chat/completions -d '{"messages":[{"role":"user","content":"Hello!"}]}')"
+             : R"(/v1/embeddings -d '{"input":"Hello!"}')";
+  return fmt::format("ration: try: curl {}{}{}",
+                     with_key ? "-H 'Authorization: Bearer YOUR_KEY' " : "", url, call);
 }
 
 RequestLogOptions log_options(const Settings& settings) {
@@ -100,7 +101,7 @@ Result<int> run_serve(const Settings& settings) {
   if (!server) return server.error();
   const std::string url = (*server)->url();
   print(fmt::format("ration: {}\n", ready_line(options.models, url + "/v1")));
-  if (!settings.quiet) print(try_line(url, !options.keys.empty()) + "\n");
+  if (!settings.quiet) print(try_line(url, (*server)->writes(), !options.keys.empty()) + "\n");
   if (!settings.quiet) warn_of_strangers(options, url);
   notify_service("READY=1\nSTATUS=" + ready_line(options.models, url));
   const int signal = (*server)->run();

@@ -126,6 +126,7 @@ class Server {
 
   int port() const;
   std::string url() const;  // "http://127.0.0.1:11500"
+  bool writes() const;      // the first model; false: it makes vectors alone
 
   // Serves until stop() or a signal, on this thread; then no answer, connection or thread is left.
   // Once. Returns the signal, or 0.

@@ -210,6 +210,7 @@ Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Server::~Server() = default;
 
 int Server::port() const { return state_->http->port(); }
+bool Server::writes() const { return state_->pool.views().front().card.writes; }
 std::string Server::url() const { return "http://" + state_->http->address(); }
 int64_t Server::connections() const { return state_->http->connections(); }
 
