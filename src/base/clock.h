@@ -7,15 +7,15 @@
 
 namespace ration {
 
+constexpr Millis to_millis(int64_t ns) { return Millis{static_cast<double>(ns) * 1e-6}; }
+
 // Nanoseconds since an arbitrary start; never goes back. thread-safe.
 class Clock {
  public:
   virtual ~Clock() = default;
   virtual int64_t now_ns() const = 0;
 
-  Millis since(int64_t start_ns) const {
-    return Millis{static_cast<double>(now_ns() - start_ns) * 1e-6};
-  }
+  Millis since(int64_t start_ns) const { return to_millis(now_ns() - start_ns); }
 };
 
 // The machine's monotonic clock.

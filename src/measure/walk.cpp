@@ -122,7 +122,7 @@ WalkChoice measure_walk(const Kernels& kernels, Pool& pool, const Clock& clock,
     for (size_t i = 0; i < kCandidates.size(); ++i) {
       const size_t c = round % 2 == 0 ? i : kCandidates.size() - 1 - i;
       const int64_t begin_ns = clock.now_ns();
-      if (Millis{static_cast<double>(begin_ns - start_ns) * 1e-6} >= span) {
+      if (to_millis(begin_ns - start_ns) >= span) {
         return round < kRoundsMin ? WalkChoice{} : choose(ns, bytes);
       }
       bytes = static_cast<double>(trial.run(kCandidates[c]));

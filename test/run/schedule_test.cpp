@@ -22,19 +22,18 @@ constexpr EngineOptions kLimits{.context = 160,
 // Time that passes with the engine's work, by the cost model and nothing else.
 class WorkClock final : public Clock {
  public:
+  explicit WorkClock(const Engine& engine) : engine_(engine) {}
   int64_t now_ns() const override {
-    if (!engine_) return waited_ns_;
-    const EngineWork& work = engine_->work();
+    const EngineWork& work = engine_.work();
     const Millis took = kCosts.step * static_cast<double>(work.steps) +
                         kCosts.read * static_cast<double>(work.prompt_tokens) +
                         kCosts.write * static_cast<double>(work.generated_tokens);
     return waited_ns_ + static_cast<int64_t>(took.count) * 1'000'000;
   }
-  void watch(const Engine& engine) { engine_ = &engine; }
   void wait_until(int64_t ns) { waited_ns_ += std::max<int64_t>(ns - now_ns(), 0); }
 
  private:
-  const Engine* engine_ = nullptr;
+  const Engine& engine_;
   int64_t waited_ns_ = 0;
 };
 
@@ -55,23 +54,31 @@ class EventWriter final : public Listener {
   int64_t tokens = 0;
 
  private:
-  void note(ReplayEvent::Kind kind) {
-    events_.push_back({Millis{static_cast<double>(clock_.now_ns()) * 1e-6}, kind, row_});
-  }
+  void note(ReplayEvent::Kind kind) { events_.push_back({to_millis(clock_.now_ns()), kind, row_}); }
   std::vector<ReplayEvent>& events_;
   const Clock& clock_;
   const size_t row_;
 };
 
-std::vector<ReplayEvent> run_for_real(std::span<const TraceRow> trace) {
-  TinyEngine tiny("llama-gqa", *available_kernels().front(), 1, kLimits);
+struct WorkRunner : TinyEngine {
+  explicit WorkRunner(RunnerOptions options = {})
+      : TinyEngine("llama-gqa", *available_kernels().front(), 1, kLimits),
+        clock(*engine),
+        machine(describe_machine(files)),
+        meter(files, machine, {}),
+        attributor(meter, clock, {}),
+        runner(*engine, budget, clock, attributor, options) {}
+
   WorkClock clock;
-  clock.watch(*tiny.engine);
-  const SystemFiles files;
-  const Machine machine = describe_machine(files);
-  EnergyMeter meter(files, machine, {});
-  Attributor attributor(meter, clock, {});
-  Runner runner(*tiny.engine, tiny.budget, clock, attributor);
+  SystemFiles files;
+  Machine machine;
+  EnergyMeter meter;
+  Attributor attributor;
+  Runner runner;
+};
+
+std::vector<ReplayEvent> run_for_real(std::span<const TraceRow> trace) {
+  WorkRunner tiny;
   std::vector<ReplayEvent> events;
   std::deque<EventWriter> writers;
   size_t next = 0;
@@ -79,8 +86,8 @@ std::vector<ReplayEvent> run_for_real(std::span<const TraceRow> trace) {
     return static_cast<int64_t>(trace[row].at.count * 1e6 + 0.5);
   };
   for (bool busy = false; busy || next < trace.size();) {
-    if (!busy) clock.wait_until(at_ns(next));
-    for (; next < trace.size() && at_ns(next) <= clock.now_ns(); ++next) {
+    if (!busy) tiny.clock.wait_until(at_ns(next));
+    for (; next < trace.size() && at_ns(next) <= tiny.clock.now_ns(); ++next) {
       const TraceRow& row = trace[next];
       Request request{.prompt = random_tokens(*tiny.model, row.prompt, next + 1),
                       .tokens_max = row.answer,
@@ -89,12 +96,12 @@ std::vector<ReplayEvent> run_for_real(std::span<const TraceRow> trace) {
                       .priority = row.priority,
                       .key = row.key};
       // The runner counts from now, as the thread that serves it tells it.
-      if (request.deadline) *request.deadline -= clock.since(at_ns(next));
-      writers.emplace_back(events, clock, next);
-      const auto submitted = runner.submit(std::move(request), writers.back());
+      if (request.deadline) *request.deadline -= tiny.clock.since(at_ns(next));
+      writers.emplace_back(events, tiny.clock, next);
+      const auto submitted = tiny.runner.submit(std::move(request), writers.back());
       CHECK(submitted, submitted ? "" : submitted.error().message);
     }
-    busy = runner.step();
+    busy = tiny.runner.step();
   }
   EXPECT_EQ(tiny.engine->kv_blocks_free(), tiny.engine->kv_blocks_max());
   return events;
@@ -141,24 +148,17 @@ TEST(Schedule, simulated_events_are_the_real_ones_at_the_same_times) {
 
 // Two fifths of what reading takes is too little for a new prompt, plenty for one that was read.
 TEST(Schedule, a_deadline_counts_only_what_a_prompt_has_still_to_read) {
-  TinyEngine tiny("llama-gqa", *available_kernels().front(), 1, kLimits);
-  WorkClock clock;
-  clock.watch(*tiny.engine);
-  const SystemFiles files;
-  const Machine machine = describe_machine(files);
-  EnergyMeter meter(files, machine, {});
-  Attributor attributor(meter, clock, {});
-  Runner runner(*tiny.engine, tiny.budget, clock, attributor, {.prefix_bytes = Bytes{kMiB}});
+  WorkRunner tiny({.prefix_bytes = Bytes{kMiB}});
   constexpr int64_t kPrompt = 90;
   const auto ask = [&](uint64_t seed, std::optional<Millis> deadline) {
     Recorder recorder;
-    const auto submitted = runner.submit({.prompt = random_tokens(*tiny.model, kPrompt, seed),
-                                          .tokens_max = 1,
-                                          .deadline = deadline,
-                                          .ignore_end = true},
-                                         recorder);
+    const auto submitted = tiny.runner.submit({.prompt = random_tokens(*tiny.model, kPrompt, seed),
+                                               .tokens_max = 1,
+                                               .deadline = deadline,
+                                               .ignore_end = true},
+                                              recorder);
     CHECK(submitted, submitted ? "" : submitted.error().message);
-    while (runner.step()) {
+    while (tiny.runner.step()) {
     }
     return recorder.finish;
   };
