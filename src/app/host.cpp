@@ -67,14 +67,15 @@ ProgressLine progress_line(const Settings& settings) {
           }};
 }
 
+Result<Store> open_store(const Settings& settings, const Config& config, const Clock& clock) {
+  return Store::open(clock, {.offline = settings.offline,
+                             .disk_limit = settings.disk ? settings.disk : config.disk_limit});
+}
+
 Result<Store> open_store(const Settings& settings, const Clock& clock) {
-  std::optional<Bytes> limit = settings.disk;
-  if (!limit) {
-    const Result<Config> config = read_config(settings);
-    if (!config) return config.error();
-    limit = config->disk_limit;
-  }
-  return Store::open(clock, {.offline = settings.offline, .disk_limit = limit});
+  const Result<Config> config = read_config(settings);
+  if (!config) return config.error();
+  return open_store(settings, *config, clock);
 }
 
 Result<ResolvedModel> resolve_model(const Settings& settings, const Clock& clock) {

@@ -22,7 +22,8 @@ namespace ration {
 ProgressLine progress_line(const Settings& settings);
 
 // The store, with the disk limit of the command line or the configuration.
-Result<Store> open_store(const Settings& settings, const Clock& clock);
+Result<Store> open_store(const Settings& settings, const Config& config, const Clock& clock);
+Result<Store> open_store(const Settings& settings, const Clock& clock);  // reads it
 
 // Finds the model, pulling it when it is in a catalogue or behind a reference; shows progress on
 // standard error. An empty reference means the default model.

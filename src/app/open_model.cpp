@@ -199,7 +199,7 @@ Result<std::shared_ptr<const Model>> load_model(const Settings& settings,
       packing.pool = &place.pool;
     }
   }
-  const Result<Store> store = open_store(settings, host.clock);
+  const Result<Store> store = open_store(settings, host.config, host.clock);
   if (!store) return store.error();
   packing.room = [&](Bytes bytes) {
     return store->disk().make_room(bytes, "packing the weights", packing.path);
@@ -239,7 +239,7 @@ Bytes draft_bytes(const OpenModel& opened, const Host& host) {
   const EngineOptions& options = opened.draft_engine->options();
   return opened.draft_weights.bytes() + opened.draft_tables.bytes() +
          Engine::workspace_bytes(network, *host.kernels, host.pool.threads(), options) +
-         Engine::kv_block_bytes(network) * opened.draft_engine->kv_blocks_max();
+         opened.draft_engine->kv_block_bytes() * opened.draft_engine->kv_blocks_max();
 }
 
 }  // namespace

@@ -194,6 +194,11 @@ class Residency(ProgramTest):
         self.assertEqual(self.metric(server, r"ration_model_load_failures_total{.*}"), 1)
         self.assertEqual(server.chat("hello", 4, model="qwen2")[0], 200)
 
+    def test_a_configuration_that_is_broken_meanwhile_stops_no_model_from_loading(self):
+        server = self.serve(("qwen2", "olmoe"))
+        (self.home / "config.toml").write_text("[models.qwen2\nmodel = ")
+        self.assertTrue(self.text(server, "olmoe"))
+
     def test_who_waits_may_run_out_of_time_or_leave(self):
         server = self.serve(("qwen2", "olmoe"), "170MB")
         holder = server.connect()  # of the only place, for seconds
