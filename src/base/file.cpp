@@ -78,18 +78,6 @@ void on_bus_error(int, siginfo_t* info, void*) {
   ::raise(SIGBUS);
 }
 
-Status write_all(int descriptor, std::string_view content, const fs::path& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(descriptor, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      return Error{Code::kIo, fmt::format("cannot write {}: {}", path.string(), error_text(errno))};
-    }
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-  return {};
-}
-
 }  // namespace
 
 std::string error_text(int error_number) { return std::generic_category().message(error_number); }
@@ -199,13 +187,23 @@ Result<std::string> read_file(const fs::path& path, Bytes bytes_max) {
   }
 }
 
+Status write_all(int descriptor, std::span<const std::byte> bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error("write", path, errno);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return {};
+}
+
 Status write_file_atomically(const fs::path& path, std::string_view content) {
   std::string temporary = path.string() + ".XXXXXX";
   const Descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
   if (file.number < 0) {
     return Error{Code::kIo, fmt::format("cannot write {}: {}", path.string(), error_text(errno))};
   }
-  Status written = write_all(file.number, content, path);
+  Status written = write_all(file.number, std::as_bytes(std::span(content)), path);
   if (written && ::fsync(file.number) != 0) {
     written = Error{Code::kIo, fmt::format("cannot sync {}: {}", path.string(), error_text(errno))};
   }

@@ -57,6 +57,10 @@ void install_truncation_guard(int exit_code);
 // The whole file, at most `bytes_max`. kNotFound, kIo; kInvalid when it is larger.
 Result<std::string> read_file(const std::filesystem::path& path, Bytes bytes_max);
 
+// All of the bytes, where the open file stands. kIo names the path and the reason.
+Status write_all(int descriptor, std::span<const std::byte> bytes,
+                 const std::filesystem::path& path);
+
 // Writes to a temporary name in the same folder, syncs and renames: readers see the old content or
 // the new one, never half. kIo names the path and the reason.
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content);

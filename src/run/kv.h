@@ -99,8 +99,7 @@ class KvPool {
   int64_t blocks_free() const { return static_cast<int64_t>(free_.size()); }
 
   // A block with undefined content, charged under Tag::kKv, while it is spare under Tag::kPrefix.
-  // kOverBudget when the pool or its budget
-  // is used up.
+  // kOverBudget when the pool or its budget is used up.
   Result<std::byte*> take();
   // One more owner of a block.
   void share(std::byte* block);

@@ -7,55 +7,6 @@
 #include "run/prefix_store.h"
 
 namespace ration {
-namespace {
-
-// Whether `longer` can stand in for `text`: the same tokens in the same roles, none forgotten.
-bool covers(const PrefixSource& longer, const PrefixSource& text) {
-  const int64_t length = text.sequence->length();
-  if (longer.owner != text.owner || longer.sequence->length() < length ||
-      longer.sequence->length_min() > length) {
-    return false;
-  }
-  const std::span<const RoleRun> runs = text.sequence->roles();
-  const std::span<const RoleRun> others = longer.sequence->roles();
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const bool last = i + 1 == runs.size();
-    if (runs[i].role != others[i].role) return false;
-    if (last ? others[i].end < runs[i].end : others[i].end != runs[i].end) return false;
-  }
-  return std::equal(text.tokens.begin(), text.tokens.begin() + length, longer.tokens.begin());
-}
-
-}  // namespace
-
-int64_t reusable_length(const PrefixQuery& query, const KnownText& text) {
-  if (query.owner != text.owner || query.tokens.empty()) return 0;
-  const auto most = std::min(std::ssize(query.tokens) - 1, std::ssize(text.tokens));
-  const auto end = query.tokens.begin() + most;
-  int64_t length =
-      std::mismatch(query.tokens.begin(), end, text.tokens.begin()).first - query.tokens.begin();
-  int64_t begin = 0;
-  for (const RoleRun& run : text.roles) {
-    if (run.role == Role::kPrompt && run.end > query.prompt) {
-      length = std::min(length, std::max(begin, query.prompt));
-    }
-    if (run.role == Role::kGenerated && query.prompt_only && begin < query.prompt) {
-      length = std::min(length, begin);
-    }
-    begin = run.end;
-  }
-  return length < text.length_min ? 0 : length;
-}
-
-int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source) {
-  const Sequence& sequence = *source.sequence;
-  return reusable_length(query,
-                         {.tokens = source.tokens.first(static_cast<size_t>(sequence.length())),
-                          .roles = sequence.roles(),
-                          .length_min = sequence.length_min(),
-                          .owner = source.owner});
-}
-
 PrefixCache::PrefixCache(Engine& engine, Budget& budget, Bytes bytes_max, PrefixStore* store)
     : engine_(engine), budget_(budget), bytes_max_(bytes_max), store_(store) {}
 
@@ -69,7 +20,7 @@ std::unique_ptr<Sequence> PrefixCache::find(const PrefixQuery& query,
   int64_t best = 0;
   const Sequence* from = nullptr;
   const auto offer = [&](const PrefixSource& source) {
-    const int64_t length = reusable_length(query, source);
+    const int64_t length = reusable_length(query, source.known());
     if (length == 0 || length < best) return false;
     const int64_t prompt = std::min(length, source.sequence->prompt_length());
     if (length == best && prompt < std::min(best, from->prompt_length())) return false;
@@ -106,9 +57,10 @@ std::unique_ptr<Sequence> PrefixCache::read_from_store(const PrefixQuery& query,
 int64_t PrefixCache::longest(const PrefixQuery& query,
                              std::span<const PrefixSource> running) const {
   int64_t length = 0;
-  for (const Text& text : kept_) length = std::max(length, reusable_length(query, text.source()));
+  for (const Text& text : kept_)
+    length = std::max(length, reusable_length(query, text.source().known()));
   for (const PrefixSource& source : running) {
-    length = std::max(length, reusable_length(query, source));
+    length = std::max(length, reusable_length(query, source.known()));
   }
   return length;
 }
@@ -117,13 +69,13 @@ void PrefixCache::keep(std::unique_ptr<Sequence> sequence, std::span<const Token
                        std::string_view owner) {
   if (!sequence || sequence->length() == 0 || bytes_max_ == Bytes{0}) return;
   tokens = tokens.first(static_cast<size_t>(sequence->length()));
-  const PrefixSource added{tokens, sequence.get(), owner};
+  const KnownText added = PrefixSource{tokens, sequence.get(), owner}.known();
   for (auto text = kept_.begin(); text != kept_.end(); ++text) {
-    if (!covers(text->source(), added)) continue;
+    if (!covers(text->source().known(), added)) continue;
     std::rotate(text, text + 1, kept_.end());
     return;
   }
-  std::erase_if(kept_, [&](const Text& text) { return covers(added, text.source()); });
+  std::erase_if(kept_, [&](const Text& text) { return covers(added, text.source().known()); });
   const auto bytes = Bytes{static_cast<int64_t>(tokens.size_bytes())};
   Result<Charge> charge = budget_.reserve(Tag::kPrefix, bytes);
   if (!charge) return;

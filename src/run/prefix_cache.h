@@ -24,38 +24,23 @@
 
 #include "base/budget.h"
 #include "run/engine.h"
+#include "run/known_text.h"
 
 namespace ration {
 
 class PrefixStore;
-
-// What an answer may begin with.
-struct PrefixQuery {
-  std::span<const Token> tokens;
-  int64_t prompt = 0;        // so many are its prompt; those behind must have the generated role
-  std::string_view owner{};  // texts of other owners do not exist for it
-  bool prompt_only = false;  // nothing of the prompt may have the generated role
-};
 
 // A text whose keys and values are at hand. Borrowed.
 struct PrefixSource {
   std::span<const Token> tokens;  // at least sequence.length()
   const Sequence* sequence = nullptr;
   std::string_view owner{};
-};
 
-// The same wherever it is. tokens: those whose keys and values are cached; length_min: of it,
-// as Sequence::length_min().
-struct KnownText {
-  std::span<const Token> tokens;
-  std::span<const RoleRun> roles;
-  int64_t length_min = 0;
-  std::string_view owner{};
+  KnownText known() const {
+    return {tokens.first(static_cast<size_t>(sequence->length())), sequence->roles(),
+            sequence->length_min(), owner};
+  }
 };
-
-// How many tokens the query may take over: at most all but its last, whose logits are wanted.
-int64_t reusable_length(const PrefixQuery& query, const KnownText& text);
-int64_t reusable_length(const PrefixQuery& query, const PrefixSource& source);
 
 // single-thread: the engine's.
 class PrefixCache {

@@ -33,16 +33,6 @@ Error not_ours(const fs::path& path, std::string_view what) {
   return {Code::kCorrupt, fmt::format("{}: {}", path.string(), what)};
 }
 
-Status write_all(int file, const fs::path& path, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return io_error("write", path, errno);
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return {};
-}
-
 Status read_all(int file, const fs::path& path, std::span<std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t got = ::read(file, bytes.data(), bytes.size());
@@ -86,6 +76,12 @@ Result<std::string> read_opening(int file, const fs::path& path) {
   return head;
 }
 
+Bytes bytes_of_file(const fs::path& path) {
+  std::error_code problem;
+  const auto size = static_cast<int64_t>(fs::file_size(path, problem));
+  return problem ? Bytes{0} : Bytes{size};
+}
+
 bool is_count(const Json& value, int64_t most) {
   return value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= most;
 }
@@ -111,7 +107,6 @@ Status PrefixStore::Job::write(std::string_view fingerprint) const {
   const std::string head = to_text(Json{{"sha256", hash->finish()},
                                         {"fingerprint", fingerprint},
                                         {"owner", text.owner},
-                                        {"bytes", text.bytes.count},
                                         {"roles", roles},
                                         {"forgotten", text.forgotten},
                                         {"length_min", text.length_min},
@@ -127,10 +122,10 @@ Status PrefixStore::Job::write(std::string_view fingerprint) const {
   {
     const Descriptor file{::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
     if (file.number < 0) return io_error("create", part, errno);
-    status = write_all(file.number, part, bytes_of(line));
-    if (status) status = write_all(file.number, part, bytes_of(head));
+    status = write_all(file.number, bytes_of(line), part);
+    if (status) status = write_all(file.number, bytes_of(head), part);
     for (size_t i = 0; status && i < blocks.size(); ++i) {
-      status = write_all(file.number, part, blocks[i]);
+      status = write_all(file.number, blocks[i], part);
     }
   }
   if (status && ::rename(part.c_str(), text.path.c_str()) != 0) {
@@ -154,7 +149,7 @@ Result<PrefixStore::Text> PrefixStore::read_head(const fs::path& path,
   if (!has("fingerprint", Json::value_t::string) || !has("owner", Json::value_t::string) ||
       !has("sha256", Json::value_t::string) || !has("roles", Json::value_t::array) ||
       !has("forgotten", Json::value_t::array) || !has("tokens", Json::value_t::array) ||
-      !head->contains("length_min") || !head->contains("bytes")) {
+      !head->contains("length_min")) {
     return not_ours(path, "its head lacks something");
   }
   if ((*head)["fingerprint"].get<std::string>() != fingerprint) {
@@ -163,8 +158,7 @@ Result<PrefixStore::Text> PrefixStore::read_head(const fs::path& path,
   Text text{.path = path,
             .owner = (*head)["owner"].get<std::string>(),
             .sha256 = (*head)["sha256"].get<std::string>()};
-  bool right =
-      is_count((*head)["length_min"], kTokensMax) && is_count((*head)["bytes"], int64_t{1} << 50);
+  bool right = is_count((*head)["length_min"], kTokensMax);
   for (const Json& token : (*head)["tokens"]) {
     right = right && is_count(token, std::numeric_limits<Token>::max());
     if (right) text.tokens.push_back(token.get<Token>());
@@ -181,8 +175,7 @@ Result<PrefixStore::Text> PrefixStore::read_head(const fs::path& path,
   right = right && !text.roles.empty() && text.roles.back().end == std::ssize(text.tokens);
   if (!right) return not_ours(path, "its head makes no sense");
   text.length_min = (*head)["length_min"].get<int64_t>();
-  std::error_code ignored;
-  text.bytes = Bytes{static_cast<int64_t>(fs::file_size(path, ignored))};
+  text.bytes = bytes_of_file(path);
   return text;
 }
 
@@ -234,11 +227,7 @@ int64_t PrefixStore::longest(const PrefixQuery& query, const std::string& owner,
   digested.owner = owner;
   int64_t best = 0;
   for (size_t i = 0; i < texts_.size(); ++i) {
-    const Text& text = texts_[i];
-    const int64_t length = reusable_length(digested, {.tokens = text.tokens,
-                                                      .roles = text.roles,
-                                                      .length_min = text.length_min,
-                                                      .owner = text.owner});
+    const int64_t length = reusable_length(digested, texts_[i].known());
     if (length < best || length == 0) continue;
     best = length;
     at = i;
@@ -259,7 +248,8 @@ Result<std::unique_ptr<Sequence>> PrefixStore::restore(Engine& engine, const Tex
         if (read) hash->update(block);
         return read;
       });
-  if (sequence && hash->finish() != text.sha256) {
+  if (!sequence) return sequence.error();
+  if (hash->finish() != text.sha256 || (*sequence)->length_min() != text.length_min) {
     return not_ours(text.path, "its content is not what was written");
   }
   return sequence;
@@ -338,7 +328,9 @@ void PrefixStore::settle() {
     if (!job_ || !job_->done) return;
     done = std::move(job_);
   }
-  if (done->written) adopt(std::move(done->text));
+  if (!done->written) return;
+  done->text.bytes = bytes_of_file(done->text.path);
+  adopt(std::move(done->text));
 }
 
 void PrefixStore::wait() {
@@ -352,13 +344,8 @@ void PrefixStore::wait() {
 // In place of those that it continues.
 void PrefixStore::adopt(Text text) {
   for (size_t i = texts_.size(); i-- > 0;) {
-    const Text& old = texts_[i];
-    const bool continued =
-        old.owner == text.owner && old.length_min >= text.length_min &&
-        old.tokens.size() <= text.tokens.size() &&
-        std::ranges::equal(old.tokens, std::span(text.tokens).first(old.tokens.size()));
-    if (!continued) continue;
-    if (old.path == text.path) {
+    if (!covers(text.known(), texts_[i].known())) continue;
+    if (texts_[i].path == text.path) {
       texts_.erase(texts_.begin() + static_cast<std::ptrdiff_t>(i));
     } else {
       remove(i);

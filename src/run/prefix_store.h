@@ -30,10 +30,9 @@
 #include <vector>
 
 #include "run/engine.h"
+#include "run/known_text.h"
 
 namespace ration {
-
-struct PrefixQuery;
 
 struct PrefixStoreOptions {
   std::filesystem::path folder;
@@ -67,10 +66,9 @@ class PrefixStore {
   void keep(Engine& engine, const Sequence& sequence, std::span<const Token> tokens,
             std::string_view owner);
 
-  // Lets go of what was written. REQUIRES: called before the engine goes.
+  // Lets go of what was written.
   void settle();
-
-  // Waits until nothing is being written. For tests.
+  // The same, when what is being written is written. REQUIRES: called before the engine goes.
   void wait();
 
   int64_t texts() const { return static_cast<int64_t>(texts_.size()); }
@@ -86,6 +84,8 @@ class PrefixStore {
     std::vector<int64_t> forgotten;
     int64_t length_min = 0;
     Bytes bytes{};
+
+    KnownText known() const { return {tokens, roles, length_min, owner}; }
   };
   struct Job;
 

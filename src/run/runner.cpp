@@ -330,19 +330,16 @@ void Runner::finish(Answer& answer, FinishReason reason, std::string_view cause,
   const int64_t now_ns = clock_.now_ns();
   const int64_t started_ns = answer.started_ns.value_or(now_ns);
   const int64_t first_ns = answer.first_token_ns.value_or(now_ns);
-  const auto between = [](int64_t begin, int64_t end) {
-    return Millis{static_cast<double>(end - begin) * 1e-6};
-  };
   Finish result{.reason = reason, .bill = {}, .error = std::move(error)};
   Bill& bill = result.bill;
   bill.prompt_tokens = answer.prompt_size();
   bill.cached_tokens = answer.cached.value_or(0);
   bill.generated_tokens = answer.generated();
   bill.drafts = answer.drafts;
-  bill.queue = between(answer.submitted_ns, started_ns);
+  bill.queue = to_millis(started_ns - answer.submitted_ns);
   bill.load = answer.request.load;
-  bill.prefill = between(started_ns, first_ns);
-  bill.decode = between(first_ns, now_ns);
+  bill.prefill = to_millis(first_ns - started_ns);
+  bill.decode = to_millis(now_ns - first_ns);
   bill.energy = attributor_.end(answer.id);
   bill.stop_cause = cause;
   result.stop = answer.stream.stop();

@@ -8,16 +8,12 @@
 #include "run/runner_answer.h"
 
 namespace ration {
-namespace {
-
-Millis to_millis(int64_t ns) { return Millis{static_cast<double>(ns) * 1e-6}; }
-
-}  // namespace
 
 // The active answers, then those that wait.
 std::vector<ScheduledAnswer> Runner::describe() const {
   std::vector<ScheduledAnswer> described;
   described.reserve(active_.size() + waiting_.size());
+  const std::vector<PrefixSource> sources = running();
   for (const std::vector<AnswerPtr>* group : {&active_, &waiting_}) {
     for (const AnswerPtr& answer : *group) {
       described.push_back({.id = answer->id,
@@ -32,7 +28,7 @@ std::vector<ScheduledAnswer> Runner::describe() const {
       if (!deadline) continue;
       described.back().deadline = described.back().arrived + *deadline;
       if (group == &waiting_ && options_.prefix_bytes > Bytes{0}) {
-        described.back().computed = prefixes_.longest(query_of(*answer), running());
+        described.back().computed = prefixes_.longest(query_of(*answer), sources);
       }
     }
   }

@@ -110,14 +110,11 @@ void Runner::finish_texts(TextsJob& job, FinishReason reason, std::string_view c
   for (size_t i = 0; job.left > 0 && i < job.vectors.size(); ++i) embedder_.drop(job.first + i);
   const int64_t now_ns = clock_.now_ns();
   const int64_t started_ns = job.started_ns.value_or(now_ns);
-  const auto between = [](int64_t begin, int64_t end) {
-    return Millis{static_cast<double>(end - begin) * 1e-6};
-  };
   Finish result{.reason = reason, .bill = {}, .error = std::move(error)};
   result.bill.prompt_tokens = job.tokens;
-  result.bill.queue = between(job.submitted_ns, started_ns);
+  result.bill.queue = to_millis(started_ns - job.submitted_ns);
   result.bill.load = job.load;
-  result.bill.prefill = between(started_ns, now_ns);
+  result.bill.prefill = to_millis(now_ns - started_ns);
   result.bill.energy = attributor_.end(job.id);
   result.bill.stop_cause = cause;
   set_peaks(result.bill, budget_.report());

@@ -194,10 +194,10 @@ TEST(PrefixCache, roles_are_kept_apart) {
                         .role = role};
     ASSERT_TRUE(tiny.engine->step({&item, 1}));
   }
-  const PrefixSource source{tokens, sequence.get(), "me"};
+  const KnownText known = PrefixSource{tokens, sequence.get(), "me"}.known();
   const auto length = [&](int64_t prompt, bool prompt_only, std::string_view owner = "me") {
     return reusable_length(
-        {.tokens = tokens, .prompt = prompt, .owner = owner, .prompt_only = prompt_only}, source);
+        {.tokens = tokens, .prompt = prompt, .owner = owner, .prompt_only = prompt_only}, known);
   };
   EXPECT_EQ(length(50, false), 49);
   EXPECT_EQ(length(50, true), 20);
