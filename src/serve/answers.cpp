@@ -196,12 +196,12 @@ void Answers::tell(AnswerMap::iterator found, size_t index, AnswerNews& news) {
   if (!events.empty()) put(answer, std::move(events));
 }
 
-void Answers::end_voice(Answer& answer, size_t index, const Finish& finish, std::string& events) {
+void Answers::end_voice(Answer& answer, size_t index, Finish& finish, std::string& events) {
   Voice& voice = answer.voices[index];
   voice.done = true;
   voice.choice.ending = ending_of(finish, voice.parser.has_calls());
   voice.choice.stop = finish.stop;
-  voice.choice.vectors = finish.vectors;
+  voice.choice.vectors = std::move(finish.vectors);
   --answer.open;
   if (answer.bill) {
     add_bill(*answer.bill, finish.bill);

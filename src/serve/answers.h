@@ -107,7 +107,7 @@ class Answers {
   void on_gone(uint64_t key);
   void on_silent(uint64_t key);
   void tell(AnswerMap::iterator found, size_t voice, AnswerNews& news);
-  void end_voice(Answer& answer, size_t voice, const Finish& finish, std::string& events);
+  void end_voice(Answer& answer, size_t voice, Finish& finish, std::string& events);
   void end(AnswerMap::iterator found, std::string events);
   void put(Answer& answer, std::string events);
   void mark(const Answer& answer, HttpReply& reply) const;

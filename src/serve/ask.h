@@ -18,6 +18,7 @@ namespace ration {
 
 // The most answers one request may want: prompts times choices of each.
 inline constexpr int64_t kChoicesMax = 128;
+
 // Functions that the model may ask its caller to run.
 struct AskedTools {
   std::string json;                // for the template, as OpenAI writes them; "": none

@@ -22,7 +22,7 @@ class EngineLoop::Writer final : public Listener {
     if (loop_.on_interval_) {
       const int64_t now_ns = loop_.clock_.now_ns();
       if (last_ns_) {
-        loop_.on_interval_(model_.index, Millis{static_cast<double>(now_ns - *last_ns_) * 1e-6});
+        loop_.on_interval_(model_.index, to_millis(now_ns - *last_ns_));
       }
       last_ns_ = now_ns;
     }

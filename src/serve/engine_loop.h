@@ -2,8 +2,8 @@
 //
 // An order brings its model. Models that have answers under way take a step each in turn; others
 // cost nothing, and may be unloaded. Sleeps when there is nothing to do. News of one step travel
-// together, and those of quick steps
-// wait for each other as long as nobody notices: a wake-up of the io thread takes time from the
+// together, and those of quick steps wait for each other as long as nobody notices: a wake-up of
+// the io thread takes time from the
 // engine where every core is busy. Nothing waits for a prompt to be read. Private to serve/.
 #pragma once
 

@@ -87,6 +87,21 @@ Problem read_limits(std::string_view param, const Json& value, Reading& reading)
   return {};
 }
 
+// One text that is given as the ids of its tokens.
+Problem read_token_ids(std::string_view param, const Json& value, Reading& reading) {
+  std::vector<Token> tokens;
+  for (size_t i = 0; i < value.size(); ++i) {
+    int64_t token = 0;
+    if (Problem problem = read_integer(fmt::format("{}[{}]", param, i), value[i], 0,
+                                       reading.defaults.vocabulary - 1, token)) {
+      return problem;
+    }
+    tokens.push_back(static_cast<Token>(token));
+  }
+  reading.ask.prompts.emplace_back(std::move(tokens));
+  return {};
+}
+
 Problem read_service_tier(std::string_view param, const Json& value, Reading&) {
   if (value == "auto" || value == "default") return {};
   return unsupported(
@@ -263,6 +278,30 @@ Problem any_object(std::string_view param, const Json& value) {
 }
 
 Problem read_later(std::string_view, const Json&, Reading&) { return {}; }
+
+const std::string_view kWantedTexts =
+    "a string, an array of strings, of token ids, or of arrays of token ids";
+
+Problem read_texts(std::string_view param, const Json& value, int64_t most, Reading& reading) {
+  if (value.is_string()) {
+    reading.ask.prompts.emplace_back(value.get<std::string>());
+    return {};
+  }
+  if (!value.is_array() || value.empty()) return wrong(param, value, kWantedTexts);
+  if (value[0].is_number()) return read_token_ids(param, value, reading);
+  if (std::ssize(value) > most) return wrong(param, value, fmt::format("at most {} texts", most));
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string name = fmt::format("{}[{}]", param, i);
+    if (value[i].is_string()) {
+      reading.ask.prompts.emplace_back(value[i].get<std::string>());
+    } else if (value[i].is_array() && !value[i].empty()) {
+      if (Problem problem = read_token_ids(name, value[i], reading)) return problem;
+    } else {
+      return wrong(name, value[i], kWantedTexts);
+    }
+  }
+  return {};
+}
 
 Problem read_stops(std::string_view param, const Json& value, Reading& reading) {
   const Json list = value.is_string() ? Json::array({value}) : value;

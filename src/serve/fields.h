@@ -89,6 +89,9 @@ extern const Fields kCommonFields;
 // One row of kCommonFields, for faces that share a few of them only.
 Problem read_common(std::string_view name, std::string_view param, const Json& value,
                     Reading& reading);
+// A string, strings, token ids, or lists of token ids -> Ask::prompts; at most so many.
+Problem read_texts(std::string_view param, const Json& value, int64_t most, Reading& reading);
+extern const std::string_view kWantedTexts;
 Problem read_stops(std::string_view param, const Json& value, Reading& reading);
 // Seconds or "5m"; negative: for ever; 0: it goes when it is idle.
 Problem read_keep_alive(std::string_view param, const Json& value, Reading& reading);

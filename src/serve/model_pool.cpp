@@ -88,7 +88,11 @@ Status ModelPool::load_first() {
   {
     const std::lock_guard lock(mutex_);
     if (Status fits = residency_.check(0, describe()); !fits) return fits;
-    settle(bring(0), calls);
+  }
+  Loaded loaded = bring(0);
+  {
+    const std::lock_guard lock(mutex_);
+    settle(std::move(loaded), calls);
     const Entry& first = entries_.front();
     if (!first.in) return first.problem;
     const Model& model = first.in->loaded->model();
@@ -128,13 +132,7 @@ void ModelPool::stop() {
 
 std::variant<size_t, ApiError> ModelPool::find(std::string_view name) const {
   if (name.empty()) return size_t{0};
-  std::vector<std::string> all;
-  for (size_t i = 0; i < size(); ++i) {
-    const std::vector<std::string>& names = options_.models[i].names;
-    if (is_model_name(name, names)) return i;
-    all.insert(all.end(), names.begin(), names.end());
-  }
-  return unknown_model(name, all);
+  return find_model(name, size(), [this](size_t model) -> auto& { return names(model); });
 }
 
 std::optional<ModelPool::Reply> ModelPool::acquire(size_t model, Waiter waiter) {
@@ -244,9 +242,7 @@ std::vector<ResidentModel> ModelPool::describe() const {
                         .running = entry.leases,
                         .queued = std::ssize(entry.waiters),
                         .preload = entry.preload};
-    if (model.queued > 0) {
-      model.oldest = Millis{static_cast<double>(entry.waiters.front().arrived_ns) * 1e-6};
-    }
+    if (model.queued > 0) model.oldest = to_millis(entry.waiters.front().arrived_ns);
     models.push_back(model);
   }
   return models;
@@ -321,7 +317,7 @@ std::optional<Millis> ModelPool::next_deadline() const {
   for (const Entry& entry : entries_) {
     for (const Waiter& waiter : entry.waiters) {
       if (!waiter.deadline) continue;
-      const Millis end = Millis{static_cast<double>(waiter.arrived_ns) * 1e-6} + *waiter.deadline;
+      const Millis end = to_millis(waiter.arrived_ns) + *waiter.deadline;
       next = std::min(next.value_or(end), end);
     }
   }

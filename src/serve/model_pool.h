@@ -129,7 +129,7 @@ class ModelPool {
   using Calls = std::vector<std::function<void()>>;
 
   void work();
-  Millis now() const { return Millis{static_cast<double>(clock_.now_ns()) * 1e-6}; }
+  Millis now() const { return to_millis(clock_.now_ns()); }
   std::vector<ResidentModel> describe() const;
   ModelLease lease(size_t model);
   void give_back(size_t model);

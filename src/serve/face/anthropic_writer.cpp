@@ -13,12 +13,6 @@ namespace {
 
 std::string_view error_kind(int status) {
   switch (status) {
-    case 401:
-      return "authentication_error";
-    case 403:
-      return "permission_error";
-    case 404:
-      return "not_found_error";
     case 413:
       return "request_too_large";
     case 500:
@@ -28,7 +22,7 @@ std::string_view error_kind(int status) {
     case 504:
       return "timeout_error";
     default:
-      return "invalid_request_error";
+      return error_type(status);
   }
 }
 

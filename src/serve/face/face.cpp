@@ -16,15 +16,24 @@ bool is_model_name(std::string_view name, const std::vector<std::string>& names)
   return std::ranges::find(names, name) != names.end();
 }
 
-std::variant<const ModelView*, ApiError> find_model(std::string_view name,
-                                                    std::span<const ModelView> models) {
+std::variant<size_t, ApiError> find_model(
+    std::string_view name, size_t count,
+    const std::function<const std::vector<std::string>&(size_t model)>& names_of) {
   std::vector<std::string> all;
-  for (const ModelView& model : models) {
-    const std::vector<std::string>& names = model.card.names;
-    if (is_model_name(name, names)) return &model;
+  for (size_t model = 0; model < count; ++model) {
+    const std::vector<std::string>& names = names_of(model);
+    if (is_model_name(name, names)) return model;
     all.insert(all.end(), names.begin(), names.end());
   }
   return unknown_model(name, all);
+}
+
+std::variant<const ModelView*, ApiError> find_model(std::string_view name,
+                                                    std::span<const ModelView> models) {
+  std::variant<size_t, ApiError> found = find_model(
+      name, models.size(), [&](size_t model) -> auto& { return models[model].card.names; });
+  if (ApiError* error = std::get_if<ApiError>(&found)) return std::move(*error);
+  return &models[std::get<size_t>(found)];
 }
 
 ApiError unknown_model(std::string_view name, const std::vector<std::string>& names) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,7 +55,10 @@ struct Face {
 ApiError unknown_model(std::string_view name, const std::vector<std::string>& names);
 // Whether it is one of them; Ollama's clients add ":latest".
 bool is_model_name(std::string_view name, const std::vector<std::string>& names);
-// By any of their names. 404 with the nearest names of all.
+// Which of so many models has the name among its own. 404 with the nearest names of all.
+std::variant<size_t, ApiError> find_model(
+    std::string_view name, size_t count,
+    const std::function<const std::vector<std::string>&(size_t model)>& names_of);
 std::variant<const ModelView*, ApiError> find_model(std::string_view name,
                                                     std::span<const ModelView> models);
 

@@ -19,7 +19,7 @@ Problem read_strings(std::string_view param, const Json& value, Reading& reading
   const bool texts =
       is_text(value) || (value.is_array() && std::all_of(value.begin(), value.end(), is_text));
   if (!texts) return wrong(param, value, "a string or an array of strings");
-  return read_texts(param, value, reading);
+  return read_texts(param, value, kTextsMax, reading);
 }
 
 // What they have in common.

@@ -17,46 +17,6 @@ constexpr int64_t kRivalsMax = 5;  // that the old form of logprobs can ask for
 
 // ---------------------------------------------------------------------------------------- reading
 
-constexpr std::string_view kWantedPrompt =
-    "a string, an array of strings, of token ids, or of arrays of token ids";
-
-Problem read_token_prompt(std::string_view param, const Json& value, Reading& reading) {
-  std::vector<Token> tokens;
-  for (size_t i = 0; i < value.size(); ++i) {
-    int64_t token = 0;
-    if (Problem problem = read_integer(fmt::format("{}[{}]", param, i), value[i], 0,
-                                       reading.defaults.vocabulary - 1, token)) {
-      return problem;
-    }
-    tokens.push_back(static_cast<Token>(token));
-  }
-  reading.ask.prompts.emplace_back(std::move(tokens));
-  return {};
-}
-
-Problem read_prompt(std::string_view param, const Json& value, Reading& reading) {
-  if (value.is_string()) {
-    reading.ask.prompts.emplace_back(value.get<std::string>());
-    return {};
-  }
-  if (!value.is_array() || value.empty()) return wrong(param, value, kWantedPrompt);
-  if (value[0].is_number()) return read_token_prompt(param, value, reading);
-  if (static_cast<int64_t>(value.size()) > kChoicesMax) {
-    return wrong(param, value, fmt::format("at most {} prompts", kChoicesMax));
-  }
-  for (size_t i = 0; i < value.size(); ++i) {
-    const std::string name = fmt::format("{}[{}]", param, i);
-    if (value[i].is_string()) {
-      reading.ask.prompts.emplace_back(value[i].get<std::string>());
-    } else if (value[i].is_array() && !value[i].empty()) {
-      if (Problem problem = read_token_prompt(name, value[i], reading)) return problem;
-    } else {
-      return wrong(name, value[i], kWantedPrompt);
-    }
-  }
-  return {};
-}
-
 // A number here, where chats have true or false.
 Problem read_rivals(std::string_view param, const Json& value, Reading& reading) {
   if (value == false) return {};
@@ -68,7 +28,7 @@ Problem read_rivals(std::string_view param, const Json& value, Reading& reading)
 }
 
 constexpr std::array kTextFields{
-    Field{"prompt", read_prompt},
+    Field{"prompt", [](auto p, auto& v, auto& r) { return read_texts(p, v, kChoicesMax, r); }},
     Field{"echo", [](auto p, auto& v, auto& r) { return read_bool(p, v, r.ask.echo); }},
     Field{"logprobs", read_rivals},
     Field{"best_of", read_later},
@@ -93,7 +53,7 @@ std::variant<Ask, ApiError> read_text_completion(std::string_view body,
   Ask& ask = reading.ask;
   Problem problem =
       read_fields(object, "", {kTextFields, kOpenAiFields, kCommonFields}, kTextRefused, reading);
-  if (!problem && ask.prompts.empty()) problem = missing("prompt", kWantedPrompt);
+  if (!problem && ask.prompts.empty()) problem = missing("prompt", kWantedTexts);
   if (!problem && ask.echo && ask.logprobs) {
     problem = unsupported("echo",
                           "the tokens of a prompt have no logprobs here, wanted one of "

@@ -18,23 +18,6 @@ namespace ration {
 namespace {
 
 constexpr int64_t kDimensionsMax = 1 << 20;
-constexpr std::string_view kWantedTexts =
-    "a string, an array of strings, of token ids, or of arrays of token ids";
-
-Problem read_token_text(std::string_view param, const Json& value, Reading& reading) {
-  std::vector<Token> tokens;
-  for (size_t i = 0; i < value.size(); ++i) {
-    int64_t token = 0;
-    if (Problem problem = read_integer(fmt::format("{}[{}]", param, i), value[i], 0,
-                                       reading.defaults.vocabulary - 1, token)) {
-      return problem;
-    }
-    tokens.push_back(static_cast<Token>(token));
-  }
-  reading.ask.prompts.emplace_back(std::move(tokens));
-  return {};
-}
-
 // ------------------------------------------------------------------------------------- embeddings
 
 Problem read_encoding(std::string_view param, const Json& value, Reading& reading) {
@@ -45,7 +28,7 @@ Problem read_encoding(std::string_view param, const Json& value, Reading& readin
 
 constexpr std::array kEmbeddingFields{
     Field{"model", [](auto p, auto& v, auto& r) { return read_common("model", p, v, r); }},
-    Field{"input", read_texts},
+    Field{"input", [](auto p, auto& v, auto& r) { return read_texts(p, v, kTextsMax, r); }},
     Field{"encoding_format", read_encoding},
     Field{"dimensions", read_dimensions},
     Field{"user", [](auto p, auto& v, auto& r) { return read_common("user", p, v, r); }},
@@ -228,29 +211,6 @@ std::unique_ptr<AnswerWriter> write_vectors(AnswerHead head) {
 }
 
 }  // namespace
-
-Problem read_texts(std::string_view param, const Json& value, Reading& reading) {
-  if (value.is_string()) {
-    reading.ask.prompts.emplace_back(value.get<std::string>());
-    return {};
-  }
-  if (!value.is_array() || value.empty()) return wrong(param, value, kWantedTexts);
-  if (value[0].is_number()) return read_token_text(param, value, reading);
-  if (static_cast<int64_t>(value.size()) > kTextsMax) {
-    return wrong(param, value, fmt::format("at most {} texts", kTextsMax));
-  }
-  for (size_t i = 0; i < value.size(); ++i) {
-    const std::string name = fmt::format("{}[{}]", param, i);
-    if (value[i].is_string()) {
-      reading.ask.prompts.emplace_back(value[i].get<std::string>());
-    } else if (value[i].is_array() && !value[i].empty()) {
-      if (Problem problem = read_token_text(name, value[i], reading)) return problem;
-    } else {
-      return wrong(name, value[i], kWantedTexts);
-    }
-  }
-  return {};
-}
 
 Problem read_dimensions(std::string_view param, const Json& value, Reading& reading) {
   return read_integer(param, value, 1, kDimensionsMax, reading.ask.vectors->dimensions.emplace());

@@ -16,8 +16,6 @@ namespace ration {
 // Texts of one request, as OpenAI has it.
 inline constexpr int64_t kTextsMax = 2048;
 
-// A string, strings, token ids, or lists of token ids -> Ask::prompts.
-Problem read_texts(std::string_view param, const Json& value, Reading& reading);
 Problem read_dimensions(std::string_view param, const Json& value, Reading& reading);
 
 // The first `dimensions` numbers, made of length 1 again; all of them when that is not stated.
