@@ -9,6 +9,7 @@
 #include "app/interrupt.h"
 #include "app/output.h"
 #include "app/session.h"
+#include "base/text.h"
 
 namespace ration {
 namespace {
@@ -26,13 +27,7 @@ Result<std::vector<std::string>> read_texts(const Settings& settings) {
   if (!content) return content.error();
   std::vector<std::string> texts;
   std::string_view rest = *content;
-  while (!rest.empty()) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    texts.emplace_back(line);
-  }
+  while (!rest.empty()) texts.emplace_back(take_line(rest));
   return texts;
 }
 

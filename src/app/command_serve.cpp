@@ -32,7 +32,6 @@ RequestLogOptions log_options(const Settings& settings) {
 
 // What SIGHUP changes; a file that is wrong changes nothing.
 std::optional<ServeReload> reload(const Settings& settings) {
-  notify_service("STATUS=reading the configuration again");
   Result<Config> config = read_config(settings);
   Result<std::vector<ServeKey>> keys =
       config ? keys_to_serve(*config) : Result<std::vector<ServeKey>>(config.error());

@@ -54,7 +54,7 @@ Result<int> run_top(const Settings& settings) {
     Result<MetricsReading> now = read_metrics(url, clock);
     if (!now) return now.error();
     const int64_t now_ns = clock.now_ns();
-    const Millis span{static_cast<double>(now_ns - before_ns) * 1e-6};
+    const Millis span = to_millis(now_ns - before_ns);
     // Home, the lines, and nothing below them.
     if (!print("\x1b[H\x1b[2J" + for_terminal(top_text(url, *before, *now, span)))) return kFailed;
     before = std::move(now);

@@ -64,7 +64,7 @@ Result<ConfigModel> read_model(const std::string& name, const toml::table& table
                     .pin = reader.flag("pin"),
                     .helper = reader.flag("helper"),
                     .preload = reader.flag("preload"),
-                    .context = reader.count("context"),
+                    .context = reader.integer("context", 1, kTokensMax).value_or(0),
                     .memory = reader.size("memory")};
   if (const toml::node* node = reader.node("keep_alive")) {
     const auto* number = node->as_integer();

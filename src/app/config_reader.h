@@ -60,16 +60,6 @@ class TableReader {
     return false;
   }
 
-  // From 1; 0 when it is not there.
-  int64_t count(const std::string& key) {
-    const toml::node* node = take(key);
-    if (!node) return 0;
-    const auto* value = node->as_integer();
-    if (value && value->get() >= 1) return value->get();
-    refuse(*node, fmt::format("'{}' is not a number from 1", key));
-    return 0;
-  }
-
   const toml::table* table(const std::string& key) {
     const toml::node* node = take(key);
     if (!node) return nullptr;

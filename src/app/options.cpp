@@ -30,6 +30,32 @@ Status put_number(std::string_view text, Number least, Number most, std::optiona
   return {};
 }
 
+template <class Value, class Out>
+Status put(const Result<Value>& value, Out& out) {
+  if (!value) return value.error();
+  out = *value;
+  return {};
+}
+
+template <class Text>
+Status put(std::string_view text, Text& out) {
+  out = text;
+  return {};
+}
+
+Status set(bool& flag) {
+  flag = true;
+  return {};
+}
+
+Status put_switch(std::string_view text, bool& out) {
+  if (text != "on" && text != "off") {
+    return Error{Code::kInvalid, fmt::format("found '{}', wanted on or off", text)};
+  }
+  out = text == "on";
+  return {};
+}
+
 Status put_speculate(Settings& settings, std::string_view text) {
   constexpr std::array<std::pair<std::string_view, Speculate>, 3> kWays{
       {{"auto", Speculate::kAuto}, {"ngram", Speculate::kNgram}, {"off", Speculate::kOff}}};
@@ -41,28 +67,17 @@ Status put_speculate(Settings& settings, std::string_view text) {
   return Error{Code::kInvalid, fmt::format("found '{}', wanted auto, ngram or off", text)};
 }
 
-constexpr int64_t kTokensMax = int64_t{1} << 31;
 constexpr std::string_view kModelCommands = "run chat embed serve perplexity bench";
 constexpr std::string_view kSampling = "run chat";
 
 constexpr std::array kOptions{
     Option{"-m,--memory", "SIZE", "most memory to use, such as 300MB (default: what is free)",
            kModelCommands,
-           [](Settings& s, std::string_view v) -> Status {
-             Result<Bytes> bytes = parse_bytes(v);
-             if (!bytes) return bytes.error();
-             s.memory = *bytes;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_bytes(v), s.memory); }},
     Option{"--disk", "SIZE",
            "most to keep on the disk: models and their packed weights (default: what is free)",
            "run chat embed serve pull list perplexity bench",
-           [](Settings& s, std::string_view v) -> Status {
-             Result<Bytes> bytes = parse_bytes(v);
-             if (!bytes) return bytes.error();
-             s.disk = *bytes;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_bytes(v), s.disk); }},
     Option{"-t,--threads", "N", "threads to compute with (default: the CPUs this process may use)",
            kModelCommands,
            [](Settings& s, std::string_view v) { return put_number(v, 1, 1024, s.threads); }},
@@ -74,55 +89,27 @@ constexpr std::array kOptions{
     Option{"--kv", "f16|int8",
            "how keys and values are kept: int8 holds nearly twice the context (default: f16)",
            kModelCommands,
-           [](Settings& s, std::string_view v) -> Status {
-             const Result<KvType> type = parse_kv_type(v);
-             if (!type) return type.error();
-             s.kv = *type;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_kv_type(v), s.kv); }},
     Option{"--prefix-cache", "SIZE",
            "most to keep of earlier texts for prompts that begin alike; 0: nothing (default: all "
            "that is not needed)",
            "chat serve",
-           [](Settings& s, std::string_view v) -> Status {
-             Result<Bytes> bytes = parse_bytes(v);
-             if (!bytes) return bytes.error();
-             s.prefix_cache = *bytes;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_bytes(v), s.prefix_cache); }},
     Option{"--prefix-disk", "SIZE",
            "most to keep of them on the disk, for each model; outlasts restarts (default: 0)",
            "chat serve",
-           [](Settings& s, std::string_view v) -> Status {
-             Result<Bytes> bytes = parse_bytes(v);
-             if (!bytes) return bytes.error();
-             s.prefix_disk = *bytes;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_bytes(v), s.prefix_disk); }},
     Option{"--share-prefixes", "", "let prompts take over what was computed for other keys",
-           "serve",
-           [](Settings& s, std::string_view) -> Status {
-             s.share_prefixes = true;
-             return {};
-           }},
+           "serve", [](Settings& s, std::string_view) { return set(s.share_prefixes); }},
     Option{"--reproducible", "",
            "take over from earlier texts only what a prompt computes to the same bits",
-           "chat serve",
-           [](Settings& s, std::string_view) -> Status {
-             s.reproducible = true;
-             return {};
-           }},
+           "chat serve", [](Settings& s, std::string_view) { return set(s.reproducible); }},
     Option{"-n,--max-tokens", "N", "most tokens of an answer", kSampling,
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{0}, kTokensMax, s.max_tokens);
            }},
     Option{"--deadline", "TIME", "stop an answer after this long, such as 3s", kSampling,
-           [](Settings& s, std::string_view v) -> Status {
-             Result<Millis> millis = parse_millis(v);
-             if (!millis) return millis.error();
-             s.deadline = *millis;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(parse_millis(v), s.deadline); }},
     Option{"--seed", "N", "seed of the random choices (default: a new one each time)", kSampling,
            [](Settings& s, std::string_view v) {
              return put_number(v, uint64_t{0}, std::numeric_limits<uint64_t>::max(), s.seed);
@@ -162,93 +149,39 @@ constexpr std::array kOptions{
            "guess tokens from the text so far where that pays; answers stay the same",
            "run chat serve", put_speculate},
     Option{"--draft", "MODEL", "a smaller model of the same vocabulary that guesses tokens too",
-           "run chat serve",
-           [](Settings& s, std::string_view v) -> Status {
-             s.draft = v;
-             return {};
-           }},
+           "run chat serve", [](Settings& s, std::string_view v) { return put(v, s.draft); }},
     Option{"-f,--file", "FILE", "read the prompt, or texts, from a file; - is standard input",
-           "run embed",
-           [](Settings& s, std::string_view v) -> Status {
-             s.prompt_file = v;
-             return {};
-           }},
+           "run embed", [](Settings& s, std::string_view v) { return put(v, s.prompt_file); }},
     Option{"--system", "TEXT", "system message of the conversation", kSampling,
-           [](Settings& s, std::string_view v) -> Status {
-             s.system = v;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(v, s.system); }},
     Option{"--raw", "", "continue the prompt as it is, without the chat template", "run",
-           [](Settings& s, std::string_view) -> Status {
-             s.raw = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.raw); }},
     Option{"--truncate", "", "of a text that is longer than the context, embed the beginning",
-           "embed",
-           [](Settings& s, std::string_view) -> Status {
-             s.truncate = true;
-             return {};
-           }},
+           "embed", [](Settings& s, std::string_view) { return set(s.truncate); }},
     Option{"--json", "", "print JSON instead of text",
            "run list show tokenize perplexity bench doctor",
-           [](Settings& s, std::string_view) -> Status {
-             s.json = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.json); }},
     Option{"--special", "", "read or show special tokens such as <|im_end|>", "tokenize detokenize",
-           [](Settings& s, std::string_view) -> Status {
-             s.special = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.special); }},
     Option{"-q,--quiet", "", "print the answer only: no bill, no progress",
            "run chat embed serve pull perplexity bench",
-           [](Settings& s, std::string_view) -> Status {
-             s.quiet = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.quiet); }},
     Option{"--packed", "on|off",
            "keep the weights packed for this machine in a file beside the model (default: on)",
-           kModelCommands,
-           [](Settings& s, std::string_view v) -> Status {
-             if (v != "on" && v != "off") {
-               return Error{Code::kInvalid, fmt::format("found '{}', wanted on or off", v)};
-             }
-             s.packed = v == "on";
-             return {};
-           }},
+           kModelCommands, [](Settings& s, std::string_view v) { return put_switch(v, s.packed); }},
     Option{"--deep", "on|off",
            "with AMX or AVX-512, compute prompts in int8 throughout where the weights bear it "
            "(default: on)",
-           kModelCommands,
-           [](Settings& s, std::string_view v) -> Status {
-             if (v != "on" && v != "off") {
-               return Error{Code::kInvalid, fmt::format("found '{}', wanted on or off", v)};
-             }
-             s.deep = v == "on";
-             return {};
-           }},
+           kModelCommands, [](Settings& s, std::string_view v) { return put_switch(v, s.deep); }},
     Option{"--offline", "", "never use the network; fail where it would be needed", "",
-           [](Settings& s, std::string_view) -> Status {
-             s.offline = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.offline); }},
     Option{"--config", "FILE", "configuration file (default: ~/.config/ration/config.toml)",
            "run chat embed serve pull list perplexity bench doctor config",
-           [](Settings& s, std::string_view v) -> Status {
-             s.config_file = v;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(v, s.config_file); }},
     Option{"--text", "FILE", "the text to predict; - is standard input", "perplexity",
-           [](Settings& s, std::string_view v) -> Status {
-             s.text_file = v;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(v, s.text_file); }},
     Option{"--tokens", "FILE", "token ids to predict (whitespace or JSON); - is standard input",
-           "perplexity",
-           [](Settings& s, std::string_view v) -> Status {
-             s.tokens_file = v;
-             return {};
-           }},
+           "perplexity", [](Settings& s, std::string_view v) { return put(v, s.tokens_file); }},
     Option{"--top", "K", "with --json: the K best tokens of every position", "perplexity",
            [](Settings& s, std::string_view v) {
              return put_number(v, int64_t{0}, int64_t{1} << 20, s.top);
@@ -274,10 +207,7 @@ constexpr std::array kOptions{
              return put_number(v, int64_t{1}, int64_t{1000}, s.rounds);
            }},
     Option{"--tune", "", "measure again how weights are read fastest, and keep it", "doctor",
-           [](Settings& s, std::string_view) -> Status {
-             s.tune = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.tune); }},
     Option{"--every", "TIME", "how often to look (default 1s)", "top",
            [](Settings& s, std::string_view v) -> Status {
              Result<Millis> millis = parse_millis(v);
@@ -287,10 +217,7 @@ constexpr std::array kOptions{
              return {};
            }},
     Option{"--host", "ADDRESS", "address to listen on (default 127.0.0.1)", "serve top",
-           [](Settings& s, std::string_view v) -> Status {
-             s.host = v;
-             return {};
-           }},
+           [](Settings& s, std::string_view v) { return put(v, s.host); }},
     Option{"-p,--port", "N", "port to listen on; 0 picks a free one (default 11500)", "serve top",
            [](Settings& s, std::string_view v) { return put_number(v, 0, 65535, s.port); }},
     Option{"--sequences-max", "N", "conversations answered at once (default 16)", "serve",
@@ -302,10 +229,7 @@ constexpr std::array kOptions{
              return put_number(v, int64_t{1}, int64_t{100'000}, s.connections_max);
            }},
     Option{"--log-requests", "", "write a line of JSON for each request to standard error", "serve",
-           [](Settings& s, std::string_view) -> Status {
-             s.log_requests = true;
-             return {};
-           }},
+           [](Settings& s, std::string_view) { return set(s.log_requests); }},
     Option{"--log-prompts", "", "the same, with what was asked", "serve",
            [](Settings& s, std::string_view) -> Status {
              s.log_requests = true;

@@ -23,6 +23,9 @@ inline Result<KvType> parse_kv_type(std::string_view text) {
   return Error{Code::kInvalid, "found '" + std::string(text) + "', wanted f16 or int8"};
 }
 
+// As many tokens as anybody may ask for.
+inline constexpr int64_t kTokensMax = int64_t{1} << 31;
+
 struct Settings {
   std::string command;
   std::string model;               // a path or reference; "" means the default model

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/text.h"
+
 namespace ration {
 namespace {
 
@@ -49,9 +51,7 @@ std::string row(std::string_view name, std::string_view what) {
 Result<MetricsReading> MetricsReading::parse(std::string_view text) {
   MetricsReading reading;
   while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::string_view line = take_line(text);
     if (line.empty() || line.starts_with('#')) continue;
     const size_t space = line.rfind(' ');
     const size_t brace = line.find('{');

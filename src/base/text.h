@@ -32,6 +32,9 @@ std::string to_valid_utf8(std::string_view text);
 // Appends `text` as a JSON string with quotes; invalid UTF-8 becomes U+FFFD. Streams live on it.
 void append_json_string(std::string& out, std::string_view text);
 
+// Cuts the first line off `rest`, and returns it without its end, "\n" or "\r\n".
+std::string_view take_line(std::string_view& rest);
+
 // FNV-1a: keeps names apart, and proves nothing.
 uint64_t fnv1a(std::string_view text);
 

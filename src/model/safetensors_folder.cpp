@@ -354,10 +354,7 @@ Status Import::read_vocabulary() {
   std::vector<TokenType> types;
   std::string_view rest = *text;
   while (!rest.empty()) {
-    const size_t end = rest.find('\n');
-    std::string_view line = rest.substr(0, end);
-    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
+    const std::string_view line = take_line(rest);
     const bool marked = line.size() > 2 && line.starts_with('[') && line.ends_with(']');
     TokenType type = TokenType::kNormal;
     for (const auto& [name, key] : {std::pair{"[CLS]", "bos"},

@@ -20,7 +20,7 @@ class EventLoop final : public Clock {
   using Event = std::function<void()>;
 
   int64_t now_ns() const override { return now_ns_; }
-  Millis now() const { return Millis{static_cast<double>(now_ns_) * 1e-6}; }
+  Millis now() const { return to_millis(now_ns_); }
 
   // A time that has passed is now: the clock never goes back.
   void at_ns(int64_t ns, Event event);

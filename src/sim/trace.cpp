@@ -106,11 +106,8 @@ Result<std::vector<TraceRow>> parse_trace(std::string_view text, int64_t rows_ma
     return Error{Code::kInvalid, fmt::format("line {} of the trace: {}", number, words)};
   };
   while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::string_view line = take_line(text);
     ++number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
     const size_t begin = line.find_first_not_of(" \t");
     if (begin == std::string_view::npos || line[begin] == '#') continue;
     if (static_cast<int64_t>(rows.size()) == rows_max) {
