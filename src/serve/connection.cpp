@@ -9,8 +9,8 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <iterator>
 
+#include "base/format.h"
 #include "serve/http_text.h"
 
 namespace ration {
@@ -365,7 +365,7 @@ void Connection::put_piece(std::string_view piece) {
     output_ += piece;
     return;
   }
-  fmt::format_to(std::back_inserter(output_), "{:x}\r\n", piece.size());
+  append_format(output_, "{:x}\r\n", piece.size());
   output_ += piece;
   output_ += "\r\n";
 }

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <map>
 
 #include "base/clock.h"
+#include "base/format.h"
 #include "base/sha256.h"
 #include "model/arch/arch.h"
 #include "serve/chat_traits.h"
@@ -33,8 +33,8 @@ std::string main_type_of(const Gguf& file) {
 std::string digest_of(const Gguf& file) {
   std::string text;
   for (const GgufTensor& tensor : file.tensors()) {
-    fmt::format_to(std::back_inserter(text), "{} {} {} {}\n", tensor.name, tensor.rows(),
-                   tensor.cols(), info_of(tensor.dtype).name);
+    append_format(text, "{} {} {} {}\n", tensor.name, tensor.rows(), tensor.cols(),
+                  info_of(tensor.dtype).name);
   }
   if (const GgufTensor* norm = file.find_tensor("output_norm.weight")) {
     text.append(reinterpret_cast<const char*>(norm->bytes.data()), norm->bytes.size());

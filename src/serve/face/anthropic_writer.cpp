@@ -1,9 +1,9 @@
 // Answers of Anthropic's messages: content blocks, whole or as events.
 #include <fmt/format.h>
 
-#include <iterator>
 #include <optional>
 
+#include "base/format.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "serve/face/anthropic.h"
@@ -42,8 +42,7 @@ std::string_view stop_reason(Ending ending) {
 
 // "stop_reason":"...","stop_sequence":...
 void append_stop(std::string& out, Ending ending, std::string_view stop) {
-  fmt::format_to(std::back_inserter(out),
-                 "\"stop_reason\":\"{}\",\"stop_sequence\":", stop_reason(ending));
+  append_format(out, "\"stop_reason\":\"{}\",\"stop_sequence\":", stop_reason(ending));
   if (ending == Ending::kStopString) {
     append_json_string(out, stop);
   } else {
@@ -53,10 +52,10 @@ void append_stop(std::string& out, Ending ending, std::string_view stop) {
 
 // Prompt tokens that were not cached, and the others.
 void append_message_usage(std::string& out, int64_t prompt_tokens, const Bill& bill) {
-  fmt::format_to(std::back_inserter(out),
-                 "{{\"input_tokens\":{},\"cache_creation_input_tokens\":0,"
-                 "\"cache_read_input_tokens\":{},\"output_tokens\":{}",
-                 prompt_tokens - bill.cached_tokens, bill.cached_tokens, bill.generated_tokens);
+  append_format(out,
+                "{{\"input_tokens\":{},\"cache_creation_input_tokens\":0,"
+                "\"cache_read_input_tokens\":{},\"output_tokens\":{}",
+                prompt_tokens - bill.cached_tokens, bill.cached_tokens, bill.generated_tokens);
 }
 
 // Arguments of a call that was cut off are no JSON: then there are none.
@@ -176,27 +175,27 @@ class MessageWriter final : public AnswerWriter {
     if (block_ == kind) return;
     leave(out);
     block_ = kind;
-    fmt::format_to(std::back_inserter(out),
-                   "event: content_block_start\ndata: {{\"type\":\"content_block_start\","
-                   "\"index\":{},\"content_block\":{}}}\n\n",
-                   index_, block);
+    append_format(out,
+                  "event: content_block_start\ndata: {{\"type\":\"content_block_start\","
+                  "\"index\":{},\"content_block\":{}}}\n\n",
+                  index_, block);
   }
 
   void leave(std::string& out) {
     if (!block_) return;
     block_.reset();
-    fmt::format_to(std::back_inserter(out),
-                   "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\","
-                   "\"index\":{}}}\n\n",
-                   index_++);
+    append_format(out,
+                  "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\","
+                  "\"index\":{}}}\n\n",
+                  index_++);
   }
 
   void append_delta(std::string& out, std::string_view type, std::string_view name,
                     std::string_view text) const {
-    fmt::format_to(std::back_inserter(out),
-                   "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\","
-                   "\"index\":{},\"delta\":{{\"type\":\"{}\",\"{}\":",
-                   index_, type, name);
+    append_format(out,
+                  "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\","
+                  "\"index\":{},\"delta\":{{\"type\":\"{}\",\"{}\":",
+                  index_, type, name);
     append_json_string(out, text);
     out += "}}\n\n";
   }

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/ollama.h"
@@ -72,11 +72,11 @@ class OllamaVectorsWriter final : public VectorsWriter {
       append_vector(out, cut_vector(vectors[i], head_.vectors.dimensions));
     }
     const auto nanoseconds = [](Millis span) { return static_cast<int64_t>(span.count * 1e6); };
-    fmt::format_to(std::back_inserter(out),
-                   "],\"total_duration\":{},\"load_duration\":{},\"prompt_eval_count\":{},"
-                   "\"ration\":",
-                   nanoseconds(bill.queue + bill.load + bill.prefill), nanoseconds(bill.load),
-                   head_.prompt_tokens);
+    append_format(out,
+                  "],\"total_duration\":{},\"load_duration\":{},\"prompt_eval_count\":{},"
+                  "\"ration\":",
+                  nanoseconds(bill.queue + bill.load + bill.prefill), nanoseconds(bill.load),
+                  head_.prompt_tokens);
     append_json(out, bill);
     return out + "}\n";
   }

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include <ctime>
-#include <iterator>
 
+#include "base/format.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "serve/face/ollama.h"
@@ -16,12 +16,12 @@ int64_t nanoseconds(Millis span) { return static_cast<int64_t>(span.count * 1e6)
 
 // "total_duration":...,... of the bill, with the bill itself.
 void append_counts(std::string& out, const Bill& bill) {
-  fmt::format_to(std::back_inserter(out),
-                 "\"total_duration\":{},\"load_duration\":{},\"prompt_eval_count\":{},"
-                 "\"prompt_eval_duration\":{},\"eval_count\":{},\"eval_duration\":{},\"ration\":",
-                 nanoseconds(bill.queue + bill.load + bill.prefill + bill.decode),
-                 nanoseconds(bill.load), bill.prompt_tokens, nanoseconds(bill.prefill),
-                 bill.generated_tokens, nanoseconds(bill.decode));
+  append_format(out,
+                "\"total_duration\":{},\"load_duration\":{},\"prompt_eval_count\":{},"
+                "\"prompt_eval_duration\":{},\"eval_count\":{},\"eval_duration\":{},\"ration\":",
+                nanoseconds(bill.queue + bill.load + bill.prefill + bill.decode),
+                nanoseconds(bill.load), bill.prompt_tokens, nanoseconds(bill.prefill),
+                bill.generated_tokens, nanoseconds(bill.decode));
   append_json(out, bill);
 }
 
@@ -84,8 +84,8 @@ class OllamaWriter final : public AnswerWriter {
   void end(std::string& out, const Bill& bill) override {
     out += open();
     append_words(out, {});
-    fmt::format_to(std::back_inserter(out), ",\"done\":true,\"done_reason\":\"{}\",",
-                   ending_ == Ending::kLength ? "length" : "stop");
+    append_format(out, ",\"done\":true,\"done_reason\":\"{}\",",
+                  ending_ == Ending::kLength ? "length" : "stop");
     append_counts(out, bill);
     out += "}\n";
   }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 
@@ -60,11 +60,9 @@ constexpr std::array kOpenAiRows{
 void append_chat_token(std::string& out, std::string_view bytes, float logprob) {
   out += "{\"token\":";
   append_json_string(out, bytes);
-  fmt::format_to(std::back_inserter(out), ",\"logprob\":{:.7g},\"bytes\":[",
-                 shown_logprob(logprob));
+  append_format(out, ",\"logprob\":{:.7g},\"bytes\":[", shown_logprob(logprob));
   for (size_t i = 0; i < bytes.size(); ++i) {
-    fmt::format_to(std::back_inserter(out), "{}{}", i ? "," : "",
-                   static_cast<unsigned char>(bytes[i]));
+    append_format(out, "{}{}", i ? "," : "", static_cast<unsigned char>(bytes[i]));
   }
   out += ']';
 }
@@ -113,11 +111,11 @@ float shown_logprob(float logprob) {
 }
 
 void append_openai_usage(std::string& out, int64_t prompt_tokens, const Bill& bill) {
-  fmt::format_to(std::back_inserter(out),
-                 "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},"
-                 "\"prompt_tokens_details\":{{\"cached_tokens\":{}}},\"ration\":",
-                 prompt_tokens, bill.generated_tokens, prompt_tokens + bill.generated_tokens,
-                 std::min(prompt_tokens, bill.cached_tokens));
+  append_format(out,
+                "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},"
+                "\"prompt_tokens_details\":{{\"cached_tokens\":{}}},\"ration\":",
+                prompt_tokens, bill.generated_tokens, prompt_tokens + bill.generated_tokens,
+                std::min(prompt_tokens, bill.cached_tokens));
   append_json(out, bill);
   out += '}';
 }
@@ -154,8 +152,8 @@ std::string openai_error(const ApiError& error) {
   const auto append_shortfall = [&](const std::optional<Shortfall>& shortfall,
                                     std::string_view unit) {
     if (!shortfall) return;
-    fmt::format_to(std::back_inserter(out), ",\"needed_{0}\":{1},\"available_{0}\":{2}", unit,
-                   shortfall->wanted, shortfall->available);
+    append_format(out, ",\"needed_{0}\":{1},\"available_{0}\":{2}", unit, shortfall->wanted,
+                  shortfall->available);
   };
   append_shortfall(error.bytes, "bytes");
   append_shortfall(error.tokens, "tokens");
@@ -168,8 +166,8 @@ std::string openai_model(const ModelView& model) {
   const ModelCard& card = model.card;
   std::string out = "{\"id\":";
   append_json_string(out, card.names.front());
-  fmt::format_to(
-      std::back_inserter(out),
+  append_format(
+      out,
       ",\"object\":\"model\",\"created\":{},\"owned_by\":\"ration\",\"status\":{{\"value\":"
       "\"{}\"}},\"meta\":{{\"family\":\"{}\",\"n_ctx\":{},\"n_ctx_train\":{},\"n_vocab\":{},"
       "\"n_embd\":{},\"n_params\":{},\"size\":{}}}}}",

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <iterator>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/openai.h"
@@ -178,9 +178,8 @@ class ChatWriter final : public AnswerWriter {
   void end_choice(std::string& out, int64_t choice, Ending ending, std::string_view) override {
     say_role(out, choice);
     out += chunk_head_;
-    fmt::format_to(std::back_inserter(out),
-                   "{{\"index\":{},\"delta\":{{}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
-                   choice, openai_finish(ending));
+    append_format(out, "{{\"index\":{},\"delta\":{{}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
+                  choice, openai_finish(ending));
     out += chunk_tail_;
   }
 
@@ -203,16 +202,14 @@ class ChatWriter final : public AnswerWriter {
   std::string open(std::string_view object) const {
     std::string out = "{\"id\":";
     append_json_string(out, "chatcmpl-" + head_.id);
-    fmt::format_to(std::back_inserter(out), ",\"object\":\"{}\",\"created\":{},\"model\":", object,
-                   head_.created);
+    append_format(out, ",\"object\":\"{}\",\"created\":{},\"model\":", object, head_.created);
     append_json_string(out, head_.model);
     out += ",\"system_fingerprint\":\"ration-" RATION_VERSION "\",\"choices\":[";
     return out;
   }
 
   void append_choice(std::string& out, size_t index, const AnswerChoice& choice) const {
-    fmt::format_to(std::back_inserter(out),
-                   "{{\"index\":{},\"message\":{{\"role\":\"assistant\",\"content\":", index);
+    append_format(out, "{{\"index\":{},\"message\":{{\"role\":\"assistant\",\"content\":", index);
     if (choice.text.empty() && !choice.calls.empty()) {
       out += "null";
     } else {
@@ -229,8 +226,7 @@ class ChatWriter final : public AnswerWriter {
     if (!choice.calls.empty()) out += ']';
     out += ",\"refusal\":null},\"logprobs\":";
     append_logprobs_of(out, choice.tokens);
-    fmt::format_to(std::back_inserter(out), ",\"finish_reason\":\"{}\"}}",
-                   openai_finish(choice.ending));
+    append_format(out, ",\"finish_reason\":\"{}\"}}", openai_finish(choice.ending));
   }
 
   void append_logprobs_of(std::string& out, std::span<const TokenReport> tokens) const {
@@ -247,18 +243,17 @@ class ChatWriter final : public AnswerWriter {
     if (said_role_[static_cast<size_t>(choice)]) return;
     said_role_[static_cast<size_t>(choice)] = true;
     out += chunk_head_;
-    fmt::format_to(std::back_inserter(out),
-                   "{{\"index\":{},\"delta\":{{\"role\":\"assistant\",\"content\":\"\","
-                   "\"refusal\":null}},\"logprobs\":null,\"finish_reason\":null}}",
-                   choice);
+    append_format(out,
+                  "{{\"index\":{},\"delta\":{{\"role\":\"assistant\",\"content\":\"\","
+                  "\"refusal\":null}},\"logprobs\":null,\"finish_reason\":null}}",
+                  choice);
     out += chunk_tail_;
   }
 
   void append_delta(std::string& out, int64_t choice, std::string_view delta,
                     std::span<const TokenReport> tokens) const {
     out += chunk_head_;
-    fmt::format_to(std::back_inserter(out), "{{\"index\":{},\"delta\":{{{}}},\"logprobs\":", choice,
-                   delta);
+    append_format(out, "{{\"index\":{},\"delta\":{{{}}},\"logprobs\":", choice, delta);
     append_logprobs_of(out, tokens);
     out += ",\"finish_reason\":null}";
     out += chunk_tail_;

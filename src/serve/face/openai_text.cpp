@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <utility>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/openai.h"
@@ -130,8 +130,7 @@ class TextWriter final : public AnswerWriter {
   std::string open() const {
     std::string out = "{\"id\":";
     append_json_string(out, "cmpl-" + head_.id);
-    fmt::format_to(std::back_inserter(out),
-                   ",\"object\":\"text_completion\",\"created\":{},\"model\":", head_.created);
+    append_format(out, ",\"object\":\"text_completion\",\"created\":{},\"model\":", head_.created);
     append_json_string(out, head_.model);
     out += ",\"system_fingerprint\":\"ration-" RATION_VERSION "\",\"choices\":[";
     return out;
@@ -148,7 +147,7 @@ class TextWriter final : public AnswerWriter {
                      std::span<const TokenReport> tokens, std::string_view finish) {
     out += "{\"text\":";
     append_json_string(out, text);
-    fmt::format_to(std::back_inserter(out), ",\"index\":{},\"logprobs\":", index);
+    append_format(out, ",\"index\":{},\"logprobs\":", index);
     if (head_.logprobs) {
       append_old_logprobs(out, states_[index], tokens);
     } else {
@@ -170,15 +169,15 @@ class TextWriter final : public AnswerWriter {
         if (!list->empty()) *list += ',';
       }
       append_json_string(texts, token.bytes);
-      fmt::format_to(std::back_inserter(logprobs), "{:.7g}", shown_logprob(token.logprob));
+      append_format(logprobs, "{:.7g}", shown_logprob(token.logprob));
       append_rivals(tops, token);
-      fmt::format_to(std::back_inserter(offsets), "{}", state.offset);
+      append_format(offsets, "{}", state.offset);
       state.offset += token.bytes.size();
     }
-    fmt::format_to(std::back_inserter(out),
-                   "{{\"tokens\":[{}],\"token_logprobs\":[{}],\"top_logprobs\":[{}],"
-                   "\"text_offset\":[{}]}}",
-                   texts, logprobs, tops, offsets);
+    append_format(out,
+                  "{{\"tokens\":[{}],\"token_logprobs\":[{}],\"top_logprobs\":[{}],"
+                  "\"text_offset\":[{}]}}",
+                  texts, logprobs, tops, offsets);
   }
 
   // An object: of tokens that look the same the likeliest counts.
@@ -190,7 +189,7 @@ class TextWriter final : public AnswerWriter {
       append_json_string(name, rival.bytes);
       if (std::ranges::find(seen, name) != seen.end()) continue;
       if (!seen.empty()) out += ',';
-      fmt::format_to(std::back_inserter(out), "{}:{:.7g}", name, shown_logprob(rival.logprob));
+      append_format(out, "{}:{:.7g}", name, shown_logprob(rival.logprob));
       seen.push_back(std::move(name));
     }
     out += '}';

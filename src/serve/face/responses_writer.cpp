@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <iterator>
 #include <optional>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/openai.h"
 #include "serve/face/responses.h"
@@ -84,17 +84,15 @@ class ResponseWriter final : public AnswerWriter {
 
  private:
   std::string& begin(std::string& out, std::string_view type) {
-    fmt::format_to(std::back_inserter(out),
-                   "event: {0}\ndata: {{\"type\":\"{0}\",\"sequence_number\":{1}", type,
-                   sequence_++);
+    append_format(out, "event: {0}\ndata: {{\"type\":\"{0}\",\"sequence_number\":{1}", type,
+                  sequence_++);
     return out;
   }
   static void finish(std::string& out) { out += "}\n\n"; }
 
   // Which item an event is about, and which part of it.
   void append_place(std::string& out) const {
-    fmt::format_to(std::back_inserter(out), ",\"item_id\":\"{}\",\"output_index\":{}", item_id(),
-                   items_.size());
+    append_format(out, ",\"item_id\":\"{}\",\"output_index\":{}", item_id(), items_.size());
     if (open_ != AnswerPart::Kind::kCall) out += ",\"content_index\":0";
   }
 
@@ -153,8 +151,7 @@ class ResponseWriter final : public AnswerWriter {
     call_id_ = part.id;
     name_ = part.kind == AnswerPart::Kind::kCall ? part.text : "";
     begin(out, "response.output_item.added");
-    fmt::format_to(std::back_inserter(out), ",\"output_index\":{},\"item\":{}", items_.size(),
-                   item_json(false));
+    append_format(out, ",\"output_index\":{},\"item\":{}", items_.size(), item_json(false));
     finish(out);
     if (open_ == AnswerPart::Kind::kCall) return;
     begin(out, "response.content_part.added");
@@ -184,8 +181,7 @@ class ResponseWriter final : public AnswerWriter {
     }
     const std::string item = item_json(true);
     begin(out, "response.output_item.done");
-    fmt::format_to(std::back_inserter(out), ",\"output_index\":{},\"item\":{}", items_.size(),
-                   item);
+    append_format(out, ",\"output_index\":{},\"item\":{}", items_.size(), item);
     finish(out);
     items_.push_back(item);
     open_.reset();
@@ -218,13 +214,13 @@ class ResponseWriter final : public AnswerWriter {
     // Tokens are counted for the whole answer; its reasoning has its share by bytes.
     const auto bytes = static_cast<double>(reasoning_bytes_ + other_bytes_);
     const double share = bytes > 0 ? static_cast<double>(reasoning_bytes_) / bytes : 0;
-    fmt::format_to(std::back_inserter(out),
-                   "{{\"input_tokens\":{},\"input_tokens_details\":{{\"cached_tokens\":{}}},"
-                   "\"output_tokens\":{},\"output_tokens_details\":{{\"reasoning_tokens\":{}}},"
-                   "\"total_tokens\":{},\"ration\":",
-                   head_.prompt_tokens, bill.cached_tokens, bill.generated_tokens,
-                   std::lround(share * static_cast<double>(bill.generated_tokens)),
-                   head_.prompt_tokens + bill.generated_tokens);
+    append_format(out,
+                  "{{\"input_tokens\":{},\"input_tokens_details\":{{\"cached_tokens\":{}}},"
+                  "\"output_tokens\":{},\"output_tokens_details\":{{\"reasoning_tokens\":{}}},"
+                  "\"total_tokens\":{},\"ration\":",
+                  head_.prompt_tokens, bill.cached_tokens, bill.generated_tokens,
+                  std::lround(share * static_cast<double>(bill.generated_tokens)),
+                  head_.prompt_tokens + bill.generated_tokens);
     append_json(out, bill);
     out += '}';
   }

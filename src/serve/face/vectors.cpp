@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 #include <numeric>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/openai.h"
@@ -77,8 +77,7 @@ void append_base64(std::string& out, std::span<const float> vector) {
 
 // {"prompt_tokens":9,"total_tokens":9,"ration":the bill}
 void append_text_usage(std::string& out, int64_t tokens, const Bill& bill) {
-  fmt::format_to(std::back_inserter(out),
-                 "\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0},\"ration\":", tokens);
+  append_format(out, "\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0},\"ration\":", tokens);
   append_json(out, bill);
   out += '}';
 }
@@ -91,8 +90,8 @@ class EmbeddingsWriter final : public VectorsWriter {
   std::string write(std::span<const std::vector<float>> vectors, const Bill& bill) override {
     std::string out = "{\"object\":\"list\",\"data\":[";
     for (size_t i = 0; i < vectors.size(); ++i) {
-      fmt::format_to(std::back_inserter(out),
-                     "{}{{\"object\":\"embedding\",\"index\":{},\"embedding\":", i ? "," : "", i);
+      append_format(out, "{}{{\"object\":\"embedding\",\"index\":{},\"embedding\":", i ? "," : "",
+                    i);
       const std::vector<float> vector = cut_vector(vectors[i], head_.vectors.dimensions);
       if (head_.vectors.base64) {
         out += '"';
@@ -190,8 +189,8 @@ class RerankWriter final : public VectorsWriter {
     append_json_string(out, head_.model);
     out += ",\"results\":[";
     for (size_t i = 0; i < std::min(most, order.size()); ++i) {
-      fmt::format_to(std::back_inserter(out), "{}{{\"index\":{},\"relevance_score\":{:.7g}",
-                     i ? "," : "", order[i], scores[order[i]]);
+      append_format(out, "{}{{\"index\":{},\"relevance_score\":{:.7g}", i ? "," : "", order[i],
+                    scores[order[i]]);
       if (!head_.vectors.documents.empty()) {
         out += ",\"document\":{\"text\":";
         append_json_string(out, head_.vectors.documents[order[i]]);
@@ -228,7 +227,7 @@ std::vector<float> cut_vector(std::span<const float> vector,
 }
 
 void append_vector(std::string& out, std::span<const float> vector) {
-  fmt::format_to(std::back_inserter(out), "[{}]", fmt::join(vector, ","));
+  append_format(out, "[{}]", fmt::join(vector, ","));
 }
 
 const Face kOpenAiEmbeddings{

@@ -4,8 +4,8 @@
 
 #include <array>
 #include <functional>
-#include <iterator>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "serve/face/face.h"
 #include "serve/face/openai.h"
@@ -23,8 +23,7 @@ void append_piece(std::string& out, const std::string& piece) {
   if (is_valid_utf8(piece)) return append_json_string(out, piece);
   out += '[';
   for (size_t i = 0; i < piece.size(); ++i) {
-    fmt::format_to(std::back_inserter(out), "{}{}", i ? "," : "",
-                   static_cast<unsigned char>(piece[i]));
+    append_format(out, "{}{}", i ? "," : "", static_cast<unsigned char>(piece[i]));
   }
   out += ']';
 }
@@ -75,7 +74,7 @@ WordsReply tokenize(std::string_view body, const ServedModel& served) {
       out += std::to_string(token);
       continue;
     }
-    fmt::format_to(std::back_inserter(out), "{{\"id\":{},\"piece\":", token);
+    append_format(out, "{{\"id\":{},\"piece\":", token);
     append_piece(out, tokenizer.piece(token, /*show_special=*/true));
     out += '}';
   }
