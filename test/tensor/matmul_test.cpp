@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <string>
+#include <utility>
 
 #include "samples.h"
 #include "sets.h"
@@ -129,6 +131,40 @@ TEST_P(Matmul, is_bit_identical_for_every_batch_and_split) {
           ASSERT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(wanted))
               << info.name << " tokens " << tokens << " row " << r << " token " << t;
         }
+      }
+    }
+  }
+}
+
+// Ranges of columns, tiles and blocks of tokens, at every edge.
+TEST_P(Matmul, gives_one_float_product_whatever_the_tile) {
+  const Kernels& set = *GetParam().kernels;
+  Rng rng(8);
+  const int64_t most = 130;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const auto& [rows, cols] :
+         {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {4, 383}, {17, 384}, {18, 385}, {7, 1163}}) {
+      const Weights w = random_weights(dtype, rows, cols, rng);
+      const Tokens all =
+          samples::quantized(set, set.format_of(dtype), random_numbers(most * cols, rng), cols);
+      const auto product = [&](int64_t first, int64_t tokens) {
+        Activations some = all.activations;
+        some.tokens = tokens;
+        some.data = all.activations.row(first);
+        return multiply(set, w.matrix, some);
+      };
+      expect_exact_product(set, w.matrix, all);
+      if (testing::Test::HasFatalFailure()) return;
+      std::vector<float> alone;
+      for (int64_t t = 0; t < most; ++t) {
+        const std::vector<float> one = product(t, 1);
+        alone.insert(alone.end(), one.begin(), one.end());
+      }
+      for (int64_t tokens = 1; tokens <= most; tokens += tokens < 28 ? 1 : 17) {
+        const int64_t first = most - tokens;
+        const std::vector<float> found = product(first, tokens);
+        ASSERT_EQ(std::memcmp(found.data(), alone.data() + first * rows, found.size() * 4), 0)
+            << info_of(dtype).name << " " << rows << "x" << cols << " tokens " << tokens;
       }
     }
   }

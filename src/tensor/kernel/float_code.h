@@ -1,10 +1,16 @@
 // tensor/kernel/float_code.h - dot products with F32 activations, for every set: weights in F32,
 // F16 and BF16, cached keys, and the types a set has no integer path for, which are decoded first.
 //
-// Each (row, vector) pair has one accumulator of kLanes partial sums that walks the columns in
-// order, whatever tile the pair is in, and one way of adding the lanes at the end: the rule of
-// roles.
+// Each (row, token) pair has one accumulator of kLanes partial sums that walks a range of
+// kFloatColumns columns in order, whatever tile the pair is in, one way of adding its lanes, and
+// one order of adding the ranges: the rule of roles.
+//
+// Of many tokens a block's range is copied into a panel that stays in the nearest cache while the
+// rows go by, whose range stays in the second: Goto and van de Geijn 2008, "Anatomy of
+// High-Performance Matrix Multiplication", sec. 4.
 #pragma once
+
+#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -45,142 +51,154 @@ typename L::F read_some(const std::byte* p, int64_t n) {
   return Read::at(padded);
 }
 
-// sums[r][t] += w[r] . x[t] over `cols` columns
+// Columns whose products are added up before they join the others'.
+constexpr int64_t kFloatColumns = 384;
+
+// sums[r][t] = w[r] . x[t] over `cols` columns. Of x, kLanes numbers lie every `step` numbers.
 template <class L, class Read, int kRows, int kTokens>
-void add_dots(const std::byte* const* w, const float* const* x, int64_t cols,
-              typename L::F (&sums)[kRows][kTokens]) {
+void find_dots(const std::byte* const* w, const float* const* x, int64_t step, int64_t cols,
+               typename L::F (&sums)[kTokens][kRows]) {
   using F = typename L::F;
-  int64_t c = 0;
-  for (; c + L::kLanes <= cols; c += L::kLanes) {
+  for (auto& line : sums) {
+    for (F& sum : line) sum = L::zero();
+  }
+  int64_t c = 0, at = 0;
+  for (; c + L::kLanes <= cols; c += L::kLanes, at += step) {
     F numbers[kTokens];
-    for (int t = 0; t < kTokens; ++t) numbers[t] = L::load(x[t] + c);
+    for (int t = 0; t < kTokens; ++t) numbers[t] = L::load(x[t] + at);
     for (int r = 0; r < kRows; ++r) {
       const F weights = Read::at(w[r] + c * Read::kBytes);
-      for (int t = 0; t < kTokens; ++t) sums[r][t] = L::fma(weights, numbers[t], sums[r][t]);
+      for (int t = 0; t < kTokens; ++t) sums[t][r] = L::fma(weights, numbers[t], sums[t][r]);
     }
   }
   if (c == cols) return;
   for (int r = 0; r < kRows; ++r) {
     const F weights = read_some<L, Read>(w[r] + c * Read::kBytes, cols - c);
     for (int t = 0; t < kTokens; ++t) {
-      sums[r][t] = L::fma(weights, L::load_some(x[t] + c, cols - c), sums[r][t]);
+      sums[t][r] = L::fma(weights, L::load_some(x[t] + at, cols - c), sums[t][r]);
     }
   }
 }
 
-// Columns decoded at a time, and tokens that share them.
-constexpr int64_t kFloatColumns = 512;
-constexpr int64_t kFloatPanelTokens = 48;
-
-// kFloatColumns at most, to F32.
-template <class L, class Read>
-void decode_floats(const std::byte* bytes, int64_t count, float* numbers) {
-  int64_t c = 0;
-  for (; c + L::kLanes <= count; c += L::kLanes) {
-    L::store(numbers + c, Read::at(bytes + c * Read::kBytes));
-  }
-  if (c < count) {
-    L::store_some(numbers + c, count - c, read_some<L, Read>(bytes + c * Read::kBytes, count - c));
-  }
-}
-
 // A matmul of F32 activations, split into tiles.
-template <class L>
+template <class L, class Read>
 struct FloatProduct {
   using F = typename L::F;
   static constexpr int kRows = L::kFloatRows;
   static constexpr int kTokens = L::kFloatTokens;
+  static constexpr int64_t kTiles = L::kFloatTiles;  // of tokens in a block
+  static constexpr int64_t kStep = kTokens * L::kLanes;
+  static constexpr int64_t kTileNumbers = kTokens * kFloatColumns;
+  static_assert(kRows == 4 && kFloatColumns % L::kLanes == 0);
 
   const Job& job;
 
   const float* numbers(int64_t token) const {
     return reinterpret_cast<const float*>(job.x + token * job.x_bytes);
   }
-  const std::byte* row_at(int64_t row) const {
-    const int64_t r = row < job.row_end ? row : job.row_end - 1;
-    return reinterpret_cast<const std::byte*>(job.weights + r * job.row_bytes);
-  }
-  void finish(int64_t row, int64_t token, F sums) const {
-    if (row < job.row_end) job.out[token * job.out_stride + row] = L::sum(sums);
+  int64_t columns_from(int64_t begin) const {
+    return begin + kFloatColumns < job.cols ? kFloatColumns : job.cols - begin;
   }
 
-  // Weights read as they lie, once a tile of tokens.
-  template <class Read, int kTile>
-  void direct(int64_t row, int64_t token) const {
-    const std::byte* rows[kRows];
-    const float* vectors[kTile];
-    F sums[kRows][kTile];
-    for (int r = 0; r < kRows; ++r) rows[r] = row_at(row + r);
-    for (int t = 0; t < kTile; ++t) vectors[t] = numbers(token + t);
-    for (auto& line : sums) {
-      for (F& sum : line) sum = L::zero();
-    }
-    add_dots<L, Read, kRows, kTile>(rows, vectors, job.cols, sums);
-    for (int r = 0; r < kRows; ++r) {
-      for (int t = 0; t < kTile; ++t) finish(row + r, token + t, sums[r][t]);
-    }
-  }
-
-  // A tile of decoded columns; partial sums live in `saved` between ranges of columns.
+  // Columns from `begin` on of kRows rows and of kTile tokens, which are at x.
   template <int kTile>
-  void decoded(const float (*panel)[kFloatColumns], int64_t column, int64_t columns, int64_t token,
-               F (*saved)[kRows]) const {
+  void tile(int64_t row, int64_t begin, int64_t token, const float* const* x, int64_t step) const {
     const std::byte* rows[kRows];
-    const float* vectors[kTile];
-    F sums[kRows][kTile];
-    for (int r = 0; r < kRows; ++r) rows[r] = reinterpret_cast<const std::byte*>(panel[r]);
-    for (int t = 0; t < kTile; ++t) vectors[t] = numbers(token + t) + column;
-    for (int r = 0; r < kRows; ++r) {
-      for (int t = 0; t < kTile; ++t) sums[r][t] = saved[t][r];
+    F sums[kTile][kRows];
+    for (int r = 0; r < kRows; ++r) {  // beyond the last row, that one again
+      const int64_t which = row + r < job.row_end ? row + r : job.row_end - 1;
+      rows[r] = reinterpret_cast<const std::byte*>(job.weights + which * job.row_bytes) +
+                begin * Read::kBytes;
     }
-    add_dots<L, ReadF32<L>, kRows, kTile>(rows, vectors, columns, sums);
-    for (int r = 0; r < kRows; ++r) {
-      for (int t = 0; t < kTile; ++t) saved[t][r] = sums[r][t];
+    find_dots<L, Read, kRows, kTile>(rows, x, step, columns_from(begin), sums);
+    for (int t = 0; t < kTile; ++t) {
+      float* out = job.out + (token + t) * job.out_stride + row;
+      __m128 four = L::four_sums(sums[t]);
+      if (row + kRows <= job.row_end) {
+        if (begin > 0) four = _mm_add_ps(_mm_loadu_ps(out), four);
+        _mm_storeu_ps(out, four);
+        continue;
+      }
+      float numbers[kRows];
+      _mm_storeu_ps(numbers, four);
+      for (int64_t r = 0; row + r < job.row_end; ++r) {
+        out[r] = begin > 0 ? out[r] + numbers[r] : numbers[r];
+      }
     }
   }
 
-  // kRows rows made F32 once for up to kFloatPanelTokens tokens.
-  template <class Read>
-  void panel(int64_t row, int64_t token, int64_t token_end) const {
-    float panel[kRows][kFloatColumns];
-    F saved[kFloatPanelTokens][kRows];
-    const int64_t tokens = token_end - token;
-    for (int64_t t = 0; t < tokens; ++t) {
-      for (F& sum : saved[t]) sum = L::zero();
+  // kTile tokens read as they lie, all columns.
+  template <int kTile>
+  void direct(int64_t row, int64_t token) const {
+    for (int64_t begin = 0; begin < job.cols; begin += kFloatColumns) {
+      const float* x[kTile];
+      for (int t = 0; t < kTile; ++t) x[t] = numbers(token + t) + begin;
+      tile<kTile>(row, begin, token, x, L::kLanes);
     }
-    for (int64_t c = 0; c < job.cols; c += kFloatColumns) {
-      const int64_t columns = c + kFloatColumns < job.cols ? kFloatColumns : job.cols - c;
-      for (int r = 0; r < kRows; ++r) {
-        decode_floats<L, Read>(row_at(row + r) + c * Read::kBytes, columns, panel[r]);
-      }
-      int64_t t = 0;
-      for (; t + kTokens <= tokens; t += kTokens) {
-        decoded<kTokens>(panel, c, columns, token + t, saved + t);
-      }
-      for (; t < tokens; ++t) decoded<1>(panel, c, columns, token + t, saved + t);
-    }
+  }
+
+  // Columns from `begin` on of a tile of tokens: step by step, of each step token by token.
+  void copy_tile(int64_t begin, int64_t token, int64_t tokens, float* out) const {
+    const int64_t cols = columns_from(begin);
     for (int64_t t = 0; t < tokens; ++t) {
-      for (int r = 0; r < kRows; ++r) finish(row + r, token + t, saved[t][r]);
+      const float* x = numbers(token + t) + begin;
+      float* to = out + t * L::kLanes;
+      int64_t c = 0;
+      for (; c + L::kLanes <= cols; c += L::kLanes, to += kStep) L::store(to, L::load(x + c));
+      if (c < cols) L::store(to, L::load_some(x + c, cols - c));
+    }
+  }
+
+  template <int kTile = kTokens>
+  void copied_tile(int64_t row, int64_t begin, int64_t token, int64_t tokens,
+                   const float* copy) const {
+    if (tokens == kTile) {
+      const float* x[kTile];
+      for (int t = 0; t < kTile; ++t) x[t] = copy + t * L::kLanes;
+      tile<kTile>(row, begin, token, x, kStep);
+    } else if constexpr (kTile > 1) {
+      copied_tile<kTile - 1>(row, begin, token, tokens, copy);
+    }
+  }
+
+  // Columns from `begin` on of all rows and of tokens [first, last), a block at most.
+  void multiply_block(int64_t begin, int64_t first, int64_t last) const {
+    alignas(64) float panel[kTiles * kTileNumbers];
+    const auto tokens_at = [&](int64_t token) {
+      return token + kTokens < last ? kTokens : last - token;
+    };
+    float* copy = panel;
+    for (int64_t t = first; t < last; t += kTokens, copy += kTileNumbers) {
+      copy_tile(begin, t, tokens_at(t), copy);
+    }
+    for (int64_t row = job.row_begin; row < job.row_end; row += kRows) {
+      copy = panel;
+      for (int64_t t = first; t < last; t += kTokens, copy += kTileNumbers) {
+        copied_tile(row, begin, t, tokens_at(t), copy);
+      }
     }
   }
 };
 
 template <class L, class Read>
 void multiply_floats(const Job& job) {
-  const FloatProduct<L> product{job};
-  for (int64_t row = job.row_begin; row < job.row_end; row += L::kFloatRows) {
-    if (job.tokens > 2 * L::kFloatTokens) {
-      for (int64_t token = 0; token < job.tokens; token += kFloatPanelTokens) {
-        const int64_t last = token + kFloatPanelTokens;
-        product.template panel<Read>(row, token, last < job.tokens ? last : job.tokens);
+  const FloatProduct<L, Read> product{job};
+  if (job.tokens > 2 * L::kFloatTokens) {
+    constexpr int64_t kBlock = L::kFloatTokens * L::kFloatTiles;
+    for (int64_t begin = 0; begin < job.cols; begin += kFloatColumns) {
+      for (int64_t token = 0; token < job.tokens; token += kBlock) {
+        const int64_t last = token + kBlock;
+        product.multiply_block(begin, token, last < job.tokens ? last : job.tokens);
       }
-      continue;
     }
+    return;
+  }
+  for (int64_t row = job.row_begin; row < job.row_end; row += L::kFloatRows) {
     int64_t token = 0;
     for (; token + L::kFloatTokens <= job.tokens; token += L::kFloatTokens) {
-      product.template direct<Read, L::kFloatTokens>(row, token);
+      product.template direct<L::kFloatTokens>(row, token);
     }
-    for (; token < job.tokens; ++token) product.template direct<Read, 1>(row, token);
+    for (; token < job.tokens; ++token) product.template direct<1>(row, token);
   }
 }
 
