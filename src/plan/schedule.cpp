@@ -5,16 +5,18 @@
 //           Throughput-Latency Tradeoff in LLM Inference with Sarathi-Serve", sec. 4 (prompts in
 //           chunks beside the tokens that are written); Sheng et al. 2024, "Fairness in Serving
 //           Large Language Models", algorithm 2 (virtual token counters)
-// Computes  chunk = max(inter_token - write, write / 2) / read, where write is what the writers
-//           take alone and read what a token of a prompt takes;
+// Computes  chunk = max(inter_token x min(readers, 4) - write, write / 2) / read, where write is
+//           what the writers take alone and read what a token of a prompt takes;
 //           served(key) += read + 2 generated, lifted to the least of those present when the key
 //           comes back; order: priority and patience, who was begun, served(key), due time
 // Departs   the chunk follows measured times instead of a profile made beforehand. Counters are
 //           compared in quanta, so that a prompt that was begun is finished rather than sharing
-//           every step. Within a key not the first but the one that is due first: arrival plus
-//           what its own prompt takes, so a short prompt is not behind a long one, and no one
-//           waits for ever. Step-backs compute again: on a CPU the cache lies in the same memory
-//           that the budget counts, so a spilled block would free nothing.
+//           every step. Of a crowd of prompts more is read in a step: on a CPU a token costs less
+//           in a step of many, and the last of them waits for all. Within a key not the first but
+//           the one that is due first: arrival plus what its own prompt takes, so a short prompt is
+//           not behind a long one, and no one waits for ever. Step-backs compute again: on a CPU
+//           the cache lies in the same memory that the budget counts, so a spilled block would free
+//           nothing.
 // Costs     answers x log(keys) a move, answers x log(answers) a step
 // Proved    test/plan/schedule_test.cpp, test/run/schedule_test.cpp
 #include "plan/schedule.h"
@@ -208,12 +210,13 @@ ScheduleMove Scheduler::next_move(Millis now, std::span<const ScheduledAnswer> a
   return {ScheduleMove::Kind::kStepBack, index[last_of(below)]};
 }
 
-int64_t Scheduler::chunk_beside(int64_t writers) const {
+int64_t Scheduler::chunk_beside(int64_t writers, int64_t readers) const {
   if (writers == 0) return options_.step_tokens_max;
   const double each = times_.read_token().count;
   if (each <= 0) return options_.chunk_min;
   const double alone = times_.write(writers).count;
-  const double left = std::max(options_.inter_token.count - alone, alone / 2);
+  const auto crowd = static_cast<double>(std::min(readers, options_.crowd_max));
+  const double left = std::max(options_.inter_token.count * crowd - alone, alone / 2);
   const auto chunk = static_cast<int64_t>(std::clamp(left / each, 0.0, 1e9));
   return std::max(chunk / kChunkRound * kChunkRound, options_.chunk_min);
 }
@@ -231,7 +234,8 @@ std::vector<StepShare> Scheduler::compose(Millis now,
     }
   }
   const auto writers = static_cast<int64_t>(shares.size());
-  int64_t room = std::min(options_.step_tokens_max - writers, chunk_beside(writers));
+  int64_t room =
+      std::min(options_.step_tokens_max - writers, chunk_beside(writers, std::ssize(readers)));
   std::ranges::sort(readers);
   for (const auto& [rank, i] : readers) {
     if (room <= 0) break;

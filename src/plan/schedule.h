@@ -72,6 +72,9 @@ struct SchedulerOptions {
   // least: so that they get on.
   Millis inter_token{150};
   int64_t chunk_min = 16;
+  // Where several prompts are to be read, the step may take so long for each, up to so many times:
+  // who waits for a first token waits for all who came before.
+  int64_t crowd_max = 4;
   // What a key is charged for a generated token; one of a prompt counts 1.
   double generated_weight = 2;
   // Keys whose service differs by less than so many tokens count as equal.
@@ -120,8 +123,8 @@ class Scheduler {
   void observe(std::span<const ScheduledAnswer> answers, std::span<const StepShare> shares,
                Millis took);
 
-  // The most prompt tokens of a step beside so many writers.
-  int64_t chunk_beside(int64_t writers) const;
+  // The most tokens of so many prompts in a step beside so many writers.
+  int64_t chunk_beside(int64_t writers, int64_t readers) const;
   const StepTimes& times() const { return times_; }
   const SchedulerOptions& options() const { return options_; }
   // Tokens that a key was served, weighted; of one that was away, no less than who was here had.

@@ -93,7 +93,8 @@ struct RunnerOptions {
   int64_t draft_rows = 0;
   // A smaller model of the same vocabulary that guesses where the text so far does not. None: null.
   Engine* draft_engine = nullptr;
-  // While answers are being written, prompts are read in pieces that keep a step below this.
+  // While answers are being written, a prompt is read in pieces that keep a step below this; where
+  // several wait, they may take up to four times as long (SchedulerOptions::crowd_max).
   Millis inter_token{150};
   // What texts that are not being written may hold of the cache, for prompts that begin alike. They
   // are the first to go. 0: nothing is kept.

@@ -30,9 +30,11 @@ Millis first_token(const Replay& replay, size_t row) {
 
 TEST(Scheduler, long_prompt_stalls_nobody_beyond_the_target) {
   std::vector<TraceRow> trace;
-  for (int i = 0; i < 4; ++i) trace.push_back({.at = {}, .prompt = 20, .answer = 1200});
+  for (int i = 0; i < 4; ++i) {
+    trace.push_back({.at = Millis{500.0 * i}, .prompt = 20, .answer = 1500});
+  }
   for (int i = 0; i < 3; ++i) {
-    trace.push_back({.at = Millis{20'000.0 * (1 + i)}, .prompt = 4000, .answer = 4});
+    trace.push_back({.at = Millis{40'000.0 * (1 + i)}, .prompt = 4000, .answer = 4});
   }
   const Replay chunked = play(trace);
   for (size_t row = 0; row < 4; ++row) {
@@ -45,7 +47,29 @@ TEST(Scheduler, long_prompt_stalls_nobody_beyond_the_target) {
   // Chunks are as large as the target allows: reading does not take much longer than it must.
   const double room = kOptions.inter_token.count - kCosts.step.count - 4 * kCosts.write.count;
   const double steps = 4000 / (room / kCosts.read.count);
-  EXPECT_LT(first_token(chunked, 4).count - 20'000, 1.5 * steps * kOptions.inter_token.count);
+  EXPECT_LT(first_token(chunked, 4).count - 40'000, 1.5 * steps * kOptions.inter_token.count);
+}
+
+TEST(Scheduler, crowd_of_prompts_is_read_in_longer_steps_up_to_a_bound) {
+  std::vector<TraceRow> trace{{.at = {}, .prompt = 20, .answer = 400}};
+  for (int i = 0; i < 7; ++i) trace.push_back({.at = Millis{5'000}, .prompt = 200, .answer = 300});
+  const auto last_first_token = [&](const Replay& replay) {
+    Millis last;
+    for (size_t row = 1; row < trace.size(); ++row) last = std::max(last, first_token(replay, row));
+    return last;
+  };
+  const Replay replay = play(trace);
+  const double longest = replay.answers[0].longest_gap.count;
+  EXPECT_GT(longest, 2 * kOptions.inter_token.count);
+  EXPECT_LE(longest, 1.1 * kOptions.inter_token.count * static_cast<double>(kOptions.crowd_max));
+  // What it is for: the last of them waits less than in steps that are short all the time.
+  SchedulerOptions patient = kOptions;
+  patient.crowd_max = 1;
+  const Replay slow = play(trace, patient);
+  EXPECT_LE(slow.answers[0].longest_gap.count, 1.1 * kOptions.inter_token.count);
+  EXPECT_LT(last_first_token(replay) - Millis{5'000},
+            (last_first_token(slow) - Millis{5'000}) * 0.75);
+  EXPECT_LT(replay.end, slow.end);
 }
 
 TEST(Scheduler, prompts_are_read_in_whole_steps_when_nobody_writes) {

@@ -81,22 +81,14 @@ struct Avx2 {
   static F load_some(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask_of(n)); }
   static void store_some(float* p, int64_t n, F x) { _mm256_maskstore_ps(p, mask_of(n), x); }
 
+  // The lanes, added up to four sums.
+  static __m128 four_sums(F a) {
+    return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  }
   static float sum(F a) {
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 four = four_sums(a);
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-  }
-  // Each as sum() gives it.
-  static __m128 four_sums(const F* a) {
-    const auto half = [&](int i) {
-      return _mm_add_ps(_mm256_castps256_ps128(a[i]), _mm256_extractf128_ps(a[i], 1));
-    };
-    return four_sums(half(0), half(1), half(2), half(3));
-  }
-  static __m128 four_sums(__m128 a, __m128 b, __m128 c, __m128 d) {
-    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
   }
   static float largest(F a) {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

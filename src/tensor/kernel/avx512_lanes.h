@@ -74,23 +74,14 @@ struct Avx512 {
   static __m256 upper_half(F a) {
     return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
   }
-  static float sum(F a) {
+  static __m128 four_sums(F a) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), upper_half(a));
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  }
+  static float sum(F a) {
+    const __m128 four = four_sums(a);
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-  }
-  static __m128 four_sums(const F* a) {
-    const auto half = [&](int i) {
-      const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a[i]), upper_half(a[i]));
-      return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    };
-    return four_sums(half(0), half(1), half(2), half(3));
-  }
-  static __m128 four_sums(__m128 a, __m128 b, __m128 c, __m128 d) {
-    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
   }
   static float largest(F a) {
     const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), upper_half(a));

@@ -51,6 +51,16 @@ typename L::F read_some(const std::byte* p, int64_t n) {
   return Read::at(padded);
 }
 
+// Of four accumulators, each the bits of L::sum().
+template <class L>
+__m128 sum_each(const typename L::F* sums) {
+  const __m128 a = L::four_sums(sums[0]), b = L::four_sums(sums[1]);
+  const __m128 c = L::four_sums(sums[2]), d = L::four_sums(sums[3]);
+  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+  return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+}
+
 // Columns whose products are added up before they join the others'.
 constexpr int64_t kFloatColumns = 384;
 
@@ -113,7 +123,7 @@ struct FloatProduct {
     find_dots<L, Read, kRows, kTile>(rows, x, step, columns_from(begin), sums);
     for (int t = 0; t < kTile; ++t) {
       float* out = job.out + (token + t) * job.out_stride + row;
-      __m128 four = L::four_sums(sums[t]);
+      __m128 four = sum_each<L>(sums[t]);
       if (row + kRows <= job.row_end) {
         if (begin > 0) four = _mm_add_ps(_mm_loadu_ps(out), four);
         _mm_storeu_ps(out, four);
