@@ -123,7 +123,8 @@ class OpenAiClient(unittest.TestCase):
         bill = usage.ration
         tokens = bill["tokens"]
         self.assertEqual({name: tokens[name] for name in ("prompt", "cached", "generated")},
-                         {"prompt": usage.prompt_tokens, "cached": 0,
+                         {"prompt": usage.prompt_tokens,
+                          "cached": usage.prompt_tokens_details.cached_tokens,
                           "generated": usage.completion_tokens})
         self.assertEqual(set(bill["ms"]), {"queue", "load", "prefill", "decode"})
         for name in ("prefill", "decode"):
@@ -136,7 +137,8 @@ class OpenAiClient(unittest.TestCase):
             self.assertTrue(0 < energy["low"] <= energy["best"] <= energy["high"])
             for name in ("method", "scope", "idle"):
                 self.assertTrue(energy[name], name)
-        self.assertAlmostEqual(bill["usd"], usage.total_tokens * 2e-6, places=12)
+        computed = usage.total_tokens - tokens["cached"]
+        self.assertAlmostEqual(bill["usd"], computed * 2e-6, places=12)
         self.assertIn(bill["stop_cause"], ("end", "tokens"))
 
     def test_streams_the_same_answer(self):
@@ -150,6 +152,8 @@ class OpenAiClient(unittest.TestCase):
         self.assertEqual("".join(pieces), whole)
         self.assertIn(finish, ("stop", "length"))
         self.check_bill(usage)
+        # The same prompt again: only its last token is read.
+        self.assertEqual(usage.prompt_tokens_details.cached_tokens, usage.prompt_tokens - 1)
 
     def test_logprobs(self):
         answer = self.create(logprobs=True, top_logprobs=2, max_tokens=4)
